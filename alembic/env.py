@@ -1,0 +1,78 @@
+"""Where the migrations run: one transaction, one at a time, on the server of ``-x dsn=...`` or ``PERDURE_DSN``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import psycopg
+from alembic import context
+from alembic.util import CommandError
+from sqlalchemy import Connection, create_engine, pool
+
+from perdure.schema import install
+
+LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7163522934617)"  # a number of our own: two migrations take turns
+CREATE_SCHEMA = f"CREATE SCHEMA IF NOT EXISTS {install.ENGINE_SCHEMA}"
+OPTIONS: dict[str, Any] = {
+    "version_table": install.VERSION_TABLE,
+    "version_table_schema": install.ENGINE_SCHEMA,
+    "target_metadata": None,
+}
+
+arguments = context.get_x_argument(as_dictionary=True)
+settings = context.config.attributes
+settings.setdefault("operators", arguments.get("operators") or os.environ.get("PERDURE_OPERATORS", "public"))
+
+
+def server() -> str:
+    """The connection string; raises ``CommandError`` where none is given."""
+    dsn = settings.get("dsn") or arguments.get("dsn") or os.environ.get("PERDURE_DSN")
+    if not dsn:
+        raise CommandError("no server: set PERDURE_DSN or give -x dsn=postgresql://...")
+    return str(dsn)
+
+
+def prepare(connection: Connection) -> None:
+    """Take the lock, and make the schema that alembic's own table stands in."""
+    connection.exec_driver_sql("SET LOCAL client_min_messages = warning")
+    connection.exec_driver_sql(LOCK)
+    # Asked first: CREATE SCHEMA IF NOT EXISTS wants the right to create even where there is nothing to do.
+    if connection.exec_driver_sql(f"SELECT pg_catalog.to_regnamespace('{install.ENGINE_SCHEMA}')").scalar() is None:
+        connection.exec_driver_sql(CREATE_SCHEMA)
+
+
+def clean_up(connection: Connection) -> None:
+    """After the way down to nothing, leave nothing."""
+    table = f"{install.ENGINE_SCHEMA}.{install.VERSION_TABLE}"
+    if connection.exec_driver_sql(f"SELECT pg_catalog.to_regclass('{table}')").scalar() is None:
+        return
+    if not connection.exec_driver_sql(f"SELECT pg_catalog.count(*) FROM {table}").scalar():
+        connection.exec_driver_sql(f"DROP SCHEMA {install.ENGINE_SCHEMA} CASCADE")
+
+
+def run_online() -> None:
+    """Migrate the server, all or nothing."""
+    dsn = server()
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=pool.NullPool)
+    with engine.begin() as connection:
+        prepare(connection)
+        context.configure(connection=connection, **OPTIONS)
+        with context.begin_transaction():
+            context.run_migrations()
+        clean_up(connection)
+
+
+def run_offline() -> None:
+    """Print the script."""
+    context.configure(dialect_name="postgresql", literal_binds=True, **OPTIONS)
+    with context.begin_transaction():
+        context.execute(LOCK)
+        context.execute(CREATE_SCHEMA)
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    run_offline()
+else:
+    run_online()

@@ -1,0 +1,104 @@
+"""Installing the SQL that is kept in files: what migrations call.
+
+The living text is ``schema/tables.sql`` (run once) and ``schema/functions/<theme>.sql`` (replaceable). A migration never
+reads it: it installs the copies frozen beside it, ``alembic/frozen/<revision>/<theme>.sql``, made by ``make freeze``.
+Files are sent as they are, in one message each; the one thing replaced is ``@operators_schema@``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import context, op
+
+import perdure
+
+# The order in which the themes are installed. A theme may use what stands before it.
+THEMES: tuple[str, ...] = ()
+
+TABLES = "tables"
+SCHEMA = Path(perdure.__file__).parent / "schema"
+FROZEN = Path(perdure.__file__).parent / "migrations" / "frozen"
+OPERATOR_SCHEMAS = ("public", "df")
+ENGINE_SCHEMA = "df_engine"
+VERSION_TABLE = "alembic_version"
+
+# Nothing that somebody else may have created in `public` can take part in the installation.
+_SAFE_PATH = "SET LOCAL search_path = pg_catalog, pg_temp"
+
+
+class InstallError(Exception):
+    """The installation cannot go on; the message is one sentence for whoever started it."""
+
+
+def living(theme: str) -> Path:
+    """The file that people edit."""
+    return SCHEMA / "tables.sql" if theme == TABLES else SCHEMA / "functions" / f"{theme}.sql"
+
+
+def order(revision: str, root: Path = FROZEN) -> tuple[str, ...]:
+    """The themes that a revision froze, in the order in which they are installed."""
+    return tuple((root / revision / "order.txt").read_text("utf-8").split())
+
+
+def install(revision: str) -> None:
+    """Install everything that ``revision`` froze. Called once, by the first migration."""
+    for theme in order(revision, _root()):
+        replace(revision, theme)
+
+
+def replace(revision: str, theme: str) -> None:
+    """Install one theme as ``revision`` froze it."""
+    _send((_root() / revision / f"{theme}.sql").read_text("utf-8"))
+
+
+def restore(revision: str, theme: str) -> None:
+    """Install the newest copy of a theme that is older than ``revision``: the way down.
+
+    Raises ``InstallError`` when there is none.
+    """
+    root = _root()
+    older = sorted(folder.name for folder in root.iterdir() if folder.name < revision)
+    for earlier in reversed(older):
+        if (root / earlier / f"{theme}.sql").is_file():
+            return replace(earlier, theme)
+    raise InstallError(f"no copy of {theme} is older than revision {revision}")
+
+
+def uninstall() -> None:
+    """Drop both schemas and the operators in public, but leave alembic's own table where alembic expects it.
+
+    The operators go with the functions that they call.
+    """
+    _send(f"""
+        CREATE SCHEMA df_leaving;
+        ALTER TABLE {ENGINE_SCHEMA}.{VERSION_TABLE} SET SCHEMA df_leaving;
+        DROP SCHEMA df, {ENGINE_SCHEMA} CASCADE;
+        CREATE SCHEMA {ENGINE_SCHEMA};
+        ALTER TABLE df_leaving.{VERSION_TABLE} SET SCHEMA {ENGINE_SCHEMA};
+        DROP SCHEMA df_leaving;
+    """)
+
+
+def _root() -> Path:
+    """Where the frozen copies are: beside the migrations, or where a test has put some."""
+    return Path(context.config.attributes.get("frozen_root", FROZEN))
+
+
+def _operators_schema() -> str:
+    chosen = str(context.config.attributes.get("operators", "public"))
+    if chosen not in OPERATOR_SCHEMAS:
+        raise InstallError(f"operators go to the schema public or df, not {chosen!r}")
+    return chosen
+
+
+def _send(text: str) -> None:
+    """Run a whole file in one message, its ``:x``, ``%`` and ``;`` untouched; offline, print it."""
+    text = text.replace("@operators_schema@", _operators_schema())
+    migration = op.get_context()
+    if migration.as_sql:
+        migration.impl.static_output(f"{_SAFE_PATH};\n\n{text.rstrip()}\n")
+        return
+    connection = op.get_bind()
+    connection.exec_driver_sql(_SAFE_PATH)
+    connection.exec_driver_sql(text, execution_options={"no_parameters": True})
