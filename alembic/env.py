@@ -43,12 +43,10 @@ def prepare(connection: Connection) -> None:
 
 
 def clean_up(connection: Connection) -> None:
-    """After the way down to nothing, leave nothing."""
-    table = f"{install.ENGINE_SCHEMA}.{install.VERSION_TABLE}"
-    if connection.exec_driver_sql(f"SELECT pg_catalog.to_regclass('{table}')").scalar() is None:
-        return
-    if not connection.exec_driver_sql(f"SELECT pg_catalog.count(*) FROM {table}").scalar():
-        connection.exec_driver_sql(f"DROP SCHEMA {install.ENGINE_SCHEMA} CASCADE")
+    """After the way down to nothing (the schema df has gone), leave nothing."""
+    if connection.exec_driver_sql("SELECT pg_catalog.to_regnamespace('df')").scalar() is None:
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {install.ENGINE_SCHEMA}.{install.VERSION_TABLE}")
+        connection.exec_driver_sql(f"DROP SCHEMA {install.ENGINE_SCHEMA}")
 
 
 def run_online() -> None:
