@@ -1,8 +1,8 @@
 """Installing the SQL that is kept in files: what migrations call.
 
-The living text is ``schema/tables.sql`` (run once) and ``schema/functions/<theme>.sql`` (replaceable). A migration never
-reads it: it installs the copies frozen beside it, ``alembic/frozen/<revision>/<theme>.sql``, made by ``make freeze``.
-Files are sent as they are, in one message each; the one thing replaced is ``@operators_schema@``.
+The living text is ``schema/tables.sql`` (run once) and ``schema/functions/<theme>.sql`` (replaceable). A migration
+never reads it: it installs the copies frozen beside it, ``alembic/frozen/<revision>/<theme>.sql``, made by
+``make freeze``. Files are sent as they are, in one message each; the one thing replaced is ``@operators_schema@``.
 """
 
 from __future__ import annotations

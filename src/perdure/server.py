@@ -44,8 +44,8 @@ class ServerError(Exception):
 class Server:
     """A server in ``home``: ``data``, ``server.log``, ``password`` (of the roles, for TCP) and ``port`` (if TCP is on).
 
-    ``options`` are settings of the server for each start. With ``tcp`` it listens on 127.0.0.1 on a port that was free at
-    the first start, and keeps it.
+    ``options`` are settings of the server for each start. With ``tcp`` it listens on 127.0.0.1 on a port that was free
+    at the first start, and keeps it.
     """
 
     home: Path
@@ -107,7 +107,7 @@ class Server:
 
         Raises ``ServerError``.
         """
-        _own_directory(self.home, self.account)
+        own_directory(self.home, self.account)
         with _locked(self.home / "lock"):
             if not self.exists():
                 self._initialise()
@@ -115,7 +115,7 @@ class Server:
             if self.exists() and self.answers():
                 return
             self._choose_port()
-            _own_directory(self.socket_directory, self.account)
+            own_directory(self.socket_directory, self.account)
             self._bury_the_dead()
             self._launch()
 
@@ -164,8 +164,8 @@ class Server:
         made_by = (self.data / "PG_VERSION").read_text("utf-8").strip()
         if made_by != str(self.binaries.major):
             raise ServerError(
-                f"the data in {self.data} are PostgreSQL {made_by}'s, and the programs are version {self.binaries.major}: "
-                "name the right programs with PERDURE_BINARIES, or another place with PERDURE_HOME"
+                f"the data in {self.data} are of PostgreSQL {made_by}, and the programs are of "
+                f"{self.binaries.major}: name the right programs with PERDURE_BINARIES or another place with PERDURE_HOME"
             )
 
     def _choose_port(self) -> None:
@@ -324,7 +324,7 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _own_directory(path: Path, account: Account) -> None:
+def own_directory(path: Path, account: Account) -> None:
     """Make a directory that only ``account`` can enter, or check that it is one. Raises ``ServerError``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

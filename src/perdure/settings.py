@@ -56,8 +56,8 @@ class Settings:
     def dsn_for(self, role: str, database: str) -> str:
         """The connection string for a step of ``role`` in ``database``.
 
-        From ``role_dsn``, where ``{role}`` and ``{database}`` are replaced in every part; else ``dsn`` with another user
-        and database, and its password only for its own user. Names need no quoting: they cannot break out.
+        From ``role_dsn``, where ``{role}`` and ``{database}`` are replaced in every part; else ``dsn`` with another
+        user and database, and its password only for its own user. Names need no quoting: they cannot break out.
         """
         if self.role_dsn is not None:
             parts = {name: _filled(value, role, database) for name, value in _parts(self.role_dsn).items()}

@@ -1,0 +1,192 @@
+"""The command ``perdure`` and its sub-commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from typing import Any
+
+import click
+
+from perdure.cli import target
+from perdure.cli.target import Refused, dsn_option
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(context_settings=_CONTEXT)
+def perdure() -> None:
+    """Durable execution for PostgreSQL: workflows in SQL, carried to their end by workers.
+
+    \b
+    Try it on an embedded server:
+      perdure demo      kill a worker in the middle of a workflow, and see it finish
+      perdure dev       server and worker in the foreground; then `perdure psql` in another terminal
+    \b
+    Use it on your own server:
+      export PERDURE_DSN=postgresql://me@db.example/shop
+      perdure migrate && perdure worker
+    """
+
+
+@perdure.command()
+@click.option("--tcp", is_flag=True, help="Also listen on 127.0.0.1, on a free port, with a password.")
+@click.option("--slots", type=click.IntRange(1, 1000), default=None, help="SQL steps at the same time.  [default: 4]")
+def dev(tcp: bool, slots: int | None) -> None:
+    """Run an embedded PostgreSQL and a worker until Ctrl-C.
+
+    The data stay: starting again goes on with unfinished work. They are in PERDURE_HOME, else in
+    ~/.local/state/perdure (for root, /var/lib/perdure).
+
+    \b
+    Examples:
+      perdure dev
+      PERDURE_HOME=/tmp/try perdure dev --tcp
+    """
+    from perdure.cli import development
+
+    with target.refusals():
+        sys.exit(development.run(tcp=tcp, slots=slots))
+
+
+@perdure.command()
+@click.option("--keep", is_flag=True, help="Leave the server's directory where it is and say where.")
+def demo(keep: bool) -> None:
+    """Show what durable means: kill a worker in the middle of a workflow and see it finish.
+
+    Makes a PostgreSQL of its own in a temporary directory, which is removed at the end. Ends with exit code 0
+    only if every step took effect exactly once.
+    """
+    from perdure.cli import demonstration
+
+    with target.refusals():
+        sys.exit(demonstration.run(keep=keep))
+
+
+@perdure.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@dsn_option
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(dsn: str | None, arguments: tuple[str, ...]) -> None:
+    """Open psql on the server; further arguments are psql's.
+
+    \b
+    Examples:
+      perdure psql
+      perdure psql -c "SELECT df.start('SELECT 1')"
+    """
+    from perdure import binaries
+
+    where = target.resolve(dsn, "user")
+    with target.refusals():
+        program = binaries.psql()
+    os.execv(program, ["psql", *arguments, "-d", where])
+
+
+@perdure.command()
+@dsn_option
+@click.option("--sql", "as_sql", is_flag=True, help="Print the script for a DBA instead; no server is asked.")
+@click.option(
+    "--operators",
+    type=click.Choice(["public", "df"]),
+    envvar="PERDURE_OPERATORS",
+    default="public",
+    show_default=True,
+    help="The schema for the operators ~> & | ?> ...; df where CREATE on public is not to be had.",
+)
+def migrate(dsn: str | None, as_sql: bool, operators: str) -> None:
+    """Install the schema, or bring it to this release. Doing it again changes nothing.
+
+    The role needs CREATE on the database, and on the schema public for the operators.
+
+    \b
+    Examples:
+      perdure migrate --dsn postgresql://owner@db.example/shop
+      perdure migrate --sql > perdure.sql
+    """
+    from perdure.cli import migration
+
+    if as_sql:
+        click.echo(migration.script(operators), nl=False)
+    else:
+        click.echo(migration.run(target.resolve(dsn, "owner"), operators))
+
+
+@perdure.command()
+@dsn_option
+@click.option(
+    "--role-dsn", metavar="DSN", help="How to log in as the roles whose steps run: with {role} and {database}."
+)
+@click.option("--listen-dsn", metavar="DSN", help="A direct connection for LISTEN where --dsn leads through a pooler.")
+@click.option("--slots", type=int, help="SQL steps at the same time.  [default: 4]")
+@click.option("--http-slots", type=int, help="HTTP steps at the same time.  [default: 16]")
+@click.option("--lease-seconds", type=float, help="When others take over from a worker that is gone.  [default: 8]")
+@click.option("--poll-seconds", type=float, help="How often to ask for work without being woken.  [default: 1]")
+@click.option("--only-role", metavar="ROLE", help="Serve the workflows of this role and no others.")
+@click.option("--queue", help="Serve this queue.  [default: default]")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
+def worker(dsn: str | None, **options: Any) -> None:
+    """Carry workflows to their end until SIGTERM or Ctrl-C; what is under way is finished first.
+
+    Any number of workers may serve one database. Each option can also be set as PERDURE_<OPTION>.
+
+    \b
+    Examples:
+      perdure worker --dsn postgresql://me@db.example/shop        (serves the workflows of the role me)
+      perdure worker --dsn postgresql://perdure_worker@db/shop \\
+                     --role-dsn "postgresql://{role}@db/{database}?passfile=/etc/perdure/pass"
+    """
+    from perdure import settings
+
+    where = target.resolve(dsn, "worker")
+    try:
+        chosen = settings.from_environment(dsn=where, **options)
+    except settings.SettingsError as error:
+        raise Refused(str(error)) from error
+    with target.connected(where) as connection:
+        target.require_schema(connection)
+    from perdure import worker as shell
+
+    sys.exit(shell.run(chosen))
+
+
+@perdure.command()
+@dsn_option
+def status(dsn: str | None) -> None:
+    """Show the workflows by status, and the workers with their last beat."""
+    from perdure.cli import overview
+
+    with target.connected(target.resolve(dsn, "owner")) as connection, target.refusals():
+        click.echo(overview.text(connection))
+
+
+@perdure.command()
+def version() -> None:
+    """Show the release, the schema's revision and the Python it runs on."""
+    from perdure.schema import migrate as migrations
+
+    release = metadata.version("perdure")
+    python = ".".join(map(str, sys.version_info[:3]))
+    click.echo(f"perdure {release}, schema revision {migrations.newest()}, Python {python}")
+
+
+@perdure.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script for a shell.
+
+    \b
+    Examples:
+      eval "$(perdure completion bash)"
+      perdure completion fish > ~/.config/fish/completions/perdure.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(perdure, {}, "perdure", "_PERDURE_COMPLETE").source())
+
+
+def main() -> None:
+    """The entry point."""
+    perdure(prog_name="perdure")

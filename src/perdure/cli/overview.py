@@ -1,0 +1,61 @@
+"""``perdure status``: workflows by status, workers with their beats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import psycopg
+
+from perdure.cli.target import require_schema
+
+_INSTANCES = "SELECT status, count(*) FROM df_engine.instances GROUP BY status ORDER BY status"
+_OWN_INSTANCES = "SELECT status, count(*) FROM df.instances GROUP BY status ORDER BY status"
+_WORKERS = """
+    SELECT worker_id, login::text, host, pid, slots,
+           extract(epoch FROM clock_timestamp() - beat_at)::numeric(12, 1),
+           CASE WHEN clock_timestamp() - beat_at > make_interval(secs => lease_seconds) THEN 'lost'
+                WHEN draining THEN 'draining' WHEN idle THEN 'idle' ELSE 'busy' END
+    FROM df_engine.workers ORDER BY worker_id
+"""
+_QUEUE = """
+    SELECT count(*) FILTER (WHERE worker_id IS NULL), count(*) FILTER (WHERE worker_id IS NOT NULL),
+           (SELECT count(*) FROM df_engine.timers)
+    FROM df_engine.tasks
+"""
+
+
+def text(connection: psycopg.Connection[Any]) -> str:
+    """The tables as text. A role that may not see the engine's tables sees its own workflows only."""
+    require_schema(connection)
+    try:
+        return "\n\n".join([_instances(connection, _INSTANCES), _queue(connection), _workers(connection)])
+    except psycopg.errors.InsufficientPrivilege:
+        own = _instances(connection, _OWN_INSTANCES)
+        return f"{own}\n\n(the workflows of {connection.info.user} only: it may not see the engine's tables)"
+
+
+def _instances(connection: psycopg.Connection[Any], statement: Any) -> str:
+    return table(("workflows", "count"), connection.execute(statement).fetchall()) or "no workflows"
+
+
+def _queue(connection: psycopg.Connection[Any]) -> str:
+    waiting, leased, timers = connection.execute(_QUEUE).fetchall()[0]
+    return f"steps and turns waiting: {waiting}, under way: {leased}, timers: {timers}"
+
+
+def _workers(connection: psycopg.Connection[Any]) -> str:
+    heads = ("worker", "login", "host", "pid", "slots", "beat (s ago)", "state")
+    return table(heads, connection.execute(_WORKERS).fetchall()) or "no workers: start one with `perdure worker`"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Columns aligned to their widest cell; empty without rows."""
+    cells = [[str(value) for value in row] for row in rows]
+    if not cells:
+        return ""
+    widths = [max(len(row[column]) for row in [list(heads), *cells]) for column in range(len(heads))]
+    lines = [list(heads), ["-" * width for width in widths], *cells]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

@@ -1,0 +1,122 @@
+"""Which server a command talks to, and whether it can: every "no" is one sentence and a non-zero exit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeVar
+
+import click
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from perdure import embedded
+from perdure.binaries import OLDEST, NoPostgres
+from perdure.server import ServerError
+
+Purpose = Literal["user", "worker", "owner"]
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Refused(click.ClickException):
+    """The command cannot be carried out; the message is one sentence."""
+
+
+def dsn_option(command: Command) -> Command:
+    """``--dsn``, which every command takes."""
+    help_text = "The server, as a URI or as key=value words; else PERDURE_DSN, else the embedded server if it runs."
+    return click.option("--dsn", envvar="PERDURE_DSN", metavar="DSN", help=help_text)(command)
+
+
+def resolve(dsn: str | None, purpose: Purpose) -> str:
+    """The connection string: the given one, else the embedded server's for this purpose.
+
+    Raises ``Refused`` where there is neither.
+    """
+    if dsn:
+        return dsn
+    if not embedded.exists():
+        raise Refused("no server: give --dsn, set PERDURE_DSN, or start the embedded one with `perdure dev`")
+    with refusals():
+        found = embedded.find()
+        if not found.server.answers():
+            raise Refused("the embedded server is not running: start it with `perdure dev`, or give --dsn")
+        roles = {"user": found.role, "worker": embedded.WORKER, "owner": embedded.OWNER}
+        return found.dsn(roles[purpose])
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what the servers and their programs say into ``Refused``."""
+    try:
+        yield
+    except (NoPostgres, ServerError) as error:
+        raise Refused(str(error)) from error
+    except PermissionError as error:
+        raise Refused(f"not allowed: {error.filename}: {error.strerror}") from error
+    except psycopg.Error as error:
+        raise Refused(one_line(error)) from error
+
+
+@contextlib.contextmanager
+def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection in autocommit to a server that is new enough. Raises ``Refused``."""
+    try:
+        connection = psycopg.connect(dsn, autocommit=True, connect_timeout=10)
+    except psycopg.ProgrammingError as error:
+        raise Refused(f"the DSN is not a connection string: {one_line(error)}") from error
+    except psycopg.OperationalError as error:
+        raise Refused(f"cannot connect to {shown(dsn)}: {one_line(error)}") from error
+    with connection:
+        require_version(connection.info.server_version)
+        yield connection
+
+
+def require_version(number: int) -> None:
+    """Refuse a server that is too old; ``number`` as in ``server_version_num``."""
+    if number // 10000 < OLDEST:
+        found = f"{number // 10000}.{number % 10000}"
+        raise Refused(f"the server is PostgreSQL {found}, and perdure needs {OLDEST} or newer")
+
+
+def require_schema(connection: psycopg.Connection[Any]) -> None:
+    """Refuse a database without the schema, or with an older or newer one than this release works on."""
+    from perdure.schema import migrate
+
+    name, role = connection.info.dbname, connection.info.user
+    if not _one(connection, "SELECT pg_catalog.to_regnamespace('df_engine') IS NOT NULL"):
+        raise Refused(f"the database {name} has no perdure schema: run `perdure migrate` first")
+    if not _one(connection, "SELECT pg_catalog.has_schema_privilege('df_engine', 'USAGE')"):
+        raise Refused(f"the role {role} may not use the engine: its owner can run SELECT df.grant_worker('{role}')")
+    with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+        require_revision(_one(connection, "SELECT max(version_num) FROM df_engine.alembic_version"), migrate.known())
+
+
+def require_revision(found: str | None, known: tuple[str, ...]) -> None:
+    """Refuse a revision that is not the newest one known; ``known`` is newest first."""
+    if found == known[0]:
+        return
+    if found is None or found in known:
+        raise Refused(f"the schema is at revision {found or 'none'}, older than {known[0]}: run `perdure migrate`")
+    raise Refused(
+        f"the schema is at revision {found}, which this perdure (revision {known[0]}) does not know: "
+        "install the newer release"
+    )
+
+
+def shown(dsn: str) -> str:
+    """A connection string for people: no password."""
+    parts = conninfo_to_dict(dsn)
+    place = f"{parts.get('host') or 'the local socket'}" + (f":{parts['port']}" if parts.get("port") else "")
+    who = f"{parts['user']}@" if parts.get("user") else ""
+    return f"{who}{place}/{parts.get('dbname') or parts.get('user') or ''}"
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _one(connection: psycopg.Connection[Any], statement: Any) -> Any:
+    row = connection.execute(statement).fetchone()
+    return None if row is None else row[0]
