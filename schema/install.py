@@ -14,7 +14,14 @@ from alembic import context, op
 import perdure
 
 # The order in which the themes are installed. A theme may use what stands before it.
-THEMES: tuple[str, ...] = ()
+THEMES: tuple[str, ...] = (
+    "dsl",
+    "validate",
+    "operators",
+    "engine_append",
+    "engine_turns",
+    "engine_steps",
+)
 
 TABLES = "tables"
 SCHEMA = Path(perdure.__file__).parent / "schema"

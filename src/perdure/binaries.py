@@ -155,7 +155,7 @@ def _inspect(folder: Path, complaint: str) -> Binaries:
 
 def _version_text(folder: Path) -> str:
     try:
-        command = [folder / "postgres", "--version"]
+        command = [str(folder / "postgres"), "--version"]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -164,8 +164,8 @@ class Server:
         made_by = (self.data / "PG_VERSION").read_text("utf-8").strip()
         if made_by != str(self.binaries.major):
             raise ServerError(
-                f"the data in {self.data} are of PostgreSQL {made_by}, and the programs are of "
-                f"{self.binaries.major}: name the right programs with PERDURE_BINARIES or another place with PERDURE_HOME"
+                f"the data in {self.data} are of PostgreSQL {made_by}, and the programs are of {self.binaries.major}: "
+                "name the right programs with PERDURE_BINARIES or another place with PERDURE_HOME"
             )
 
     def _choose_port(self) -> None:

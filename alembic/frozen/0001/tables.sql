@@ -90,6 +90,7 @@ CREATE TABLE df_engine.tasks (
     seq integer NOT NULL CHECK (seq >= 0),
     execution_id integer NOT NULL,
     task_no bigint GENERATED ALWAYS AS IDENTITY (CACHE 1),
+    lane text NOT NULL CHECK (lane IN ('turn', 'sql', 'http')),
     kind text NOT NULL,
     owner regrole NOT NULL,
     database text,
@@ -107,10 +108,11 @@ CREATE TABLE df_engine.tasks (
     leased_at timestamptz,
     PRIMARY KEY (bucket, instance_id, seq),
     CHECK ((seq = 0) = (kind = 'turn')),
+    CHECK ((seq = 0) = (lane = 'turn')),
     CHECK ((worker_id IS NULL) = (token_hash IS NULL)),
     CHECK ((worker_id IS NULL) = (leased_at IS NULL))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
-CREATE INDEX tasks_ready ON df_engine.tasks (task_no) WHERE worker_id IS NULL;
+CREATE INDEX tasks_ready ON df_engine.tasks (lane, task_no) WHERE worker_id IS NULL;
 CREATE INDEX tasks_leased ON df_engine.tasks (worker_id) WHERE worker_id IS NOT NULL;
 
 CREATE TABLE df_engine.timers (

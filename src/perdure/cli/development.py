@@ -31,9 +31,7 @@ def run(*, tcp: bool, slots: int | None) -> int:
         say(f"{'making' if fresh else 'starting'} PostgreSQL {found.server.binaries.major} in {found.server.home}")
         try:
             found.up()
-            say(
-                f"ready after {time.monotonic() - began:.1f} s. Ctrl-C stops the server and the worker; the data stay.\n"
-            )
+            say(f"ready after {time.monotonic() - began:.1f} s. Ctrl-C stops server and worker; the data stay.\n")
             _introduce(found)
             _serve(found, ["--slots", str(slots)] if slots else [], stop)
         finally:

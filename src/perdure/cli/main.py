@@ -34,8 +34,9 @@ def perdure() -> None:
 @click.option("--tcp", is_flag=True, help="Also listen on 127.0.0.1, on a free port, with a password.")
 @click.option("--slots", type=click.IntRange(1, 1000), default=None, help="SQL steps at the same time.  [default: 4]")
 def dev(tcp: bool, slots: int | None) -> None:
-    """Run an embedded PostgreSQL and a worker until Ctrl-C.
+    """Run an embedded server and a worker.
 
+    Both until Ctrl-C.
     The data stay: starting again goes on with unfinished work. They are in PERDURE_HOME, else in
     ~/.local/state/perdure (for root, /var/lib/perdure).
 
@@ -53,7 +54,7 @@ def dev(tcp: bool, slots: int | None) -> None:
 @perdure.command()
 @click.option("--keep", is_flag=True, help="Leave the server's directory where it is and say where.")
 def demo(keep: bool) -> None:
-    """Show what durable means: kill a worker in the middle of a workflow and see it finish.
+    """Kill a worker in mid-workflow; see it finish.
 
     Makes a PostgreSQL of its own in a temporary directory, which is removed at the end. Ends with exit code 0
     only if every step took effect exactly once.
@@ -68,7 +69,9 @@ def demo(keep: bool) -> None:
 @dsn_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(dsn: str | None, arguments: tuple[str, ...]) -> None:
-    """Open psql on the server; further arguments are psql's.
+    """Open psql on the server.
+
+    Further arguments are psql's.
 
     \b
     Examples:
@@ -95,7 +98,9 @@ def psql(dsn: str | None, arguments: tuple[str, ...]) -> None:
     help="The schema for the operators ~> & | ?> ...; df where CREATE on public is not to be had.",
 )
 def migrate(dsn: str | None, as_sql: bool, operators: str) -> None:
-    """Install the schema, or bring it to this release. Doing it again changes nothing.
+    """Install the schema or bring it up to date.
+
+    Doing it again changes nothing. Two at once wait for each other.
 
     The role needs CREATE on the database, and on the schema public for the operators.
 
@@ -114,9 +119,7 @@ def migrate(dsn: str | None, as_sql: bool, operators: str) -> None:
 
 @perdure.command()
 @dsn_option
-@click.option(
-    "--role-dsn", metavar="DSN", help="How to log in as the roles whose steps run: with {role} and {database}."
-)
+@click.option("--role-dsn", metavar="DSN", help="How to log in as the roles whose steps run; with {role}, {database}.")
 @click.option("--listen-dsn", metavar="DSN", help="A direct connection for LISTEN where --dsn leads through a pooler.")
 @click.option("--slots", type=int, help="SQL steps at the same time.  [default: 4]")
 @click.option("--http-slots", type=int, help="HTTP steps at the same time.  [default: 16]")
@@ -125,8 +128,11 @@ def migrate(dsn: str | None, as_sql: bool, operators: str) -> None:
 @click.option("--only-role", metavar="ROLE", help="Serve the workflows of this role and no others.")
 @click.option("--queue", help="Serve this queue.  [default: default]")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
-def worker(dsn: str | None, **options: Any) -> None:
-    """Carry workflows to their end until SIGTERM or Ctrl-C; what is under way is finished first.
+@click.option("--end-with", type=int, hidden=True)
+def worker(dsn: str | None, end_with: int | None, **options: Any) -> None:
+    """Carry workflows to their end.
+
+    Until SIGTERM or Ctrl-C; what is under way then is finished first.
 
     Any number of workers may serve one database. Each option can also be set as PERDURE_<OPTION>.
 
@@ -137,7 +143,10 @@ def worker(dsn: str | None, **options: Any) -> None:
                      --role-dsn "postgresql://{role}@db/{database}?passfile=/etc/perdure/pass"
     """
     from perdure import settings
+    from perdure.cli import children
 
+    if end_with is not None:
+        children.end_with(end_with)
     where = target.resolve(dsn, "worker")
     try:
         chosen = settings.from_environment(dsn=where, **options)
@@ -153,7 +162,7 @@ def worker(dsn: str | None, **options: Any) -> None:
 @perdure.command()
 @dsn_option
 def status(dsn: str | None) -> None:
-    """Show the workflows by status, and the workers with their last beat."""
+    """Show workflows by status, and the workers."""
     from perdure.cli import overview
 
     with target.connected(target.resolve(dsn, "owner")) as connection, target.refusals():
@@ -162,7 +171,7 @@ def status(dsn: str | None) -> None:
 
 @perdure.command()
 def version() -> None:
-    """Show the release, the schema's revision and the Python it runs on."""
+    """Show the release and its schema revision."""
     from perdure.schema import migrate as migrations
 
     release = metadata.version("perdure")
