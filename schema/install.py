@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from alembic import context, op
+from sqlalchemy.exc import DBAPIError
 
 import perdure
 
@@ -56,7 +57,7 @@ def install(revision: str) -> None:
 
 def replace(revision: str, theme: str) -> None:
     """Install one theme as ``revision`` froze it."""
-    _send((_root() / revision / f"{theme}.sql").read_text("utf-8"))
+    _send(theme, (_root() / revision / f"{theme}.sql").read_text("utf-8"))
 
 
 def restore(revision: str, theme: str) -> None:
@@ -77,14 +78,15 @@ def uninstall() -> None:
 
     The operators go with the functions that they call.
     """
-    _send(f"""
+    text = f"""
         CREATE SCHEMA df_leaving;
         ALTER TABLE {ENGINE_SCHEMA}.{VERSION_TABLE} SET SCHEMA df_leaving;
         DROP SCHEMA df, {ENGINE_SCHEMA} CASCADE;
         CREATE SCHEMA {ENGINE_SCHEMA};
         ALTER TABLE df_leaving.{VERSION_TABLE} SET SCHEMA {ENGINE_SCHEMA};
         DROP SCHEMA df_leaving;
-    """)
+    """
+    _send("the way down", text)
 
 
 def _root() -> Path:
@@ -99,8 +101,11 @@ def _operators_schema() -> str:
     return chosen
 
 
-def _send(text: str) -> None:
-    """Run a whole file in one message, its ``:x``, ``%`` and ``;`` untouched; offline, print it."""
+def _send(theme: str, text: str) -> None:
+    """Run a whole file in one message, its ``:x``, ``%`` and ``;`` untouched; offline, print it.
+
+    Raises ``InstallError``, caused by what the server said.
+    """
     text = text.replace("@operators_schema@", _operators_schema())
     migration = op.get_context()
     if migration.as_sql:
@@ -108,4 +113,7 @@ def _send(text: str) -> None:
         return
     connection = op.get_bind()
     connection.exec_driver_sql(_SAFE_PATH)
-    connection.exec_driver_sql(text, execution_options={"no_parameters": True})
+    try:
+        connection.exec_driver_sql(text, execution_options={"no_parameters": True})
+    except DBAPIError as error:  # which would print the whole file
+        raise InstallError(f"{theme}: {error.orig}") from error.orig

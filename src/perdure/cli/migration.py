@@ -27,7 +27,9 @@ def run(dsn: str, operators: str) -> str:
         raise Refused(_explained(error.orig, role, name)) from error
     except psycopg.Error as error:
         raise Refused(_explained(error, role, name)) from error
-    except (CommandError, InstallError) as error:
+    except InstallError as error:
+        raise Refused(_explained(error.__cause__ or error, role, name)) from error
+    except CommandError as error:
         raise Refused(one_line(error)) from error
     after = migrate.newest()
     return f"{name}: already at revision {after}" if before == after else f"{name}: revision {after} installed"

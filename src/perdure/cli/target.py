@@ -56,6 +56,10 @@ def refusals() -> Iterator[None]:
         raise Refused(f"not allowed: {error.filename}: {error.strerror}") from error
     except psycopg.Error as error:
         raise Refused(one_line(error)) from error
+    except Exception as error:
+        if type(error).__module__.startswith(("sqlalchemy", "alembic", "perdure.schema")):  # slow to import for this
+            raise Refused(one_line(error)) from error
+        raise
 
 
 @contextlib.contextmanager
