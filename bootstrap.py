@@ -68,8 +68,8 @@ def check_links() -> None:
     if broken:
         sys.exit(
             f"src/perdure/{broken[0]} is not a link to a folder. This checkout was made without symbolic links: on "
-            "Windows switch on developer mode, run `git config core.symlinks true` and `git checkout -- src`; from an archive, "
-            "use git instead."
+            "Windows switch on developer mode, run `git config core.symlinks true` and `git checkout -- src`; where it "
+            "came from an archive, use git instead."
         )
 
 

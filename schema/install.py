@@ -16,12 +16,24 @@ import perdure
 
 # The order in which the themes are installed. A theme may use what stands before it.
 THEMES: tuple[str, ...] = (
+    "settings",
     "dsl",
+    "cron",
     "validate",
+    "http_builders",
     "operators",
+    "vars",
     "engine_append",
-    "engine_turns",
     "engine_steps",
+    "engine_turns",
+    "engine_claims",
+    "engine_workers",
+    "start",
+    "signals",
+    "views",
+    "lifecycle",
+    "http_policy",
+    "grants",
 )
 
 TABLES = "tables"

@@ -12,7 +12,7 @@ END $$;
 CREATE OR REPLACE FUNCTION df.loop_prefix_op(body text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, df, pg_temp AS $$
 BEGIN
-    RETURN CASE WHEN body IS NOT NULL THEN df."loop"(body) END;
+    RETURN df."loop"(body);
 END $$;
 
 -- `?>` gives a partial, which only `!>` can complete.
@@ -35,19 +35,22 @@ BEGIN
     RETURN df."if"(_partial ->> 'condition', _partial ->> 'then_branch', else_branch);
 END $$;
 
--- Operators have no OR REPLACE.
-DROP OPERATOR IF EXISTS @operators_schema@.~> (text, text);
-DROP OPERATOR IF EXISTS @operators_schema@.|=> (text, text);
-DROP OPERATOR IF EXISTS @operators_schema@.& (text, text);
-DROP OPERATOR IF EXISTS @operators_schema@.| (text, text);
-DROP OPERATOR IF EXISTS @operators_schema@.?> (text, text);
-DROP OPERATOR IF EXISTS @operators_schema@.!> (text, text);
-DROP OPERATOR IF EXISTS @operators_schema@.@> (NONE, text);
-
-CREATE OPERATOR @operators_schema@.~> (LEFTARG = text, RIGHTARG = text, FUNCTION = df.seq);
-CREATE OPERATOR @operators_schema@.|=> (LEFTARG = text, RIGHTARG = text, FUNCTION = df.as_op);
-CREATE OPERATOR @operators_schema@.& (LEFTARG = text, RIGHTARG = text, FUNCTION = df."join");
-CREATE OPERATOR @operators_schema@.| (LEFTARG = text, RIGHTARG = text, FUNCTION = df.race);
-CREATE OPERATOR @operators_schema@.?> (LEFTARG = text, RIGHTARG = text, FUNCTION = df.if_then_op);
-CREATE OPERATOR @operators_schema@.!> (LEFTARG = text, RIGHTARG = text, FUNCTION = df.if_else_op);
-CREATE OPERATOR @operators_schema@.@> (RIGHTARG = text, FUNCTION = df.loop_prefix_op);
+-- Operators have no OR REPLACE, and dropping one fails where somebody's view uses it: ours stay as they are, and an
+-- operator of somebody else's under the same name stops the installation.
+DO $$
+DECLARE
+    _operator record;
+BEGIN
+    FOR _operator IN SELECT * FROM (VALUES
+        ('~>', 'text', 'df.seq'), ('|=>', 'text', 'df.as_op'), ('&', 'text', 'df."join"'), ('|', 'text', 'df.race'),
+        ('?>', 'text', 'df.if_then_op'), ('!>', 'text', 'df.if_else_op'), ('@>', NULL, 'df.loop_prefix_op')
+    ) AS o (name, left_type, function_name) LOOP
+        CONTINUE WHEN EXISTS (
+            SELECT FROM pg_catalog.pg_operator p
+            WHERE p.oprname = _operator.name AND p.oprnamespace = '@operators_schema@'::regnamespace
+              AND p.oprright = 'text'::regtype AND p.oprleft = coalesce(_operator.left_type::regtype::oid, 0)
+              AND p.oprcode = format('%s(%stext)', _operator.function_name, _operator.left_type || ',')::regprocedure);
+        EXECUTE format('CREATE OPERATOR %I.%s (%s RIGHTARG = text, FUNCTION = %s)',
+            '@operators_schema@', _operator.name, 'LEFTARG = ' || _operator.left_type || ',', _operator.function_name);
+    END LOOP;
+END $$;

@@ -86,7 +86,7 @@ BEGIN
     ELSIF _extra AND _type <> 'JOIN' THEN
         RETURN format('extra_nodes is not valid for %s nodes', _type);
     ELSIF _composite AND _query IS NOT NULL THEN
-        _problem := df_engine.composite_query_problem(_type, _query, _condition OR _extra);
+        _problem := df_engine.composite_query_problem(_type, _query, _condition);
     END IF;
     RETURN CASE
         WHEN _problem IS NOT NULL THEN _problem
@@ -102,8 +102,8 @@ BEGIN
     END;
 END $$;
 
--- `has_children`: the node has condition_node or extra_nodes, which the reference would merge into this query.
-CREATE OR REPLACE FUNCTION df_engine.composite_query_problem(node_type text, query text, has_children boolean) RETURNS text
+-- The query of IF, LOOP and JOIN is configuration; the only one there is says result_has_rows.
+CREATE OR REPLACE FUNCTION df_engine.composite_query_problem(node_type text, query text, has_condition boolean) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _config jsonb := df_engine.parsed(query, node_type);
@@ -111,11 +111,11 @@ DECLARE
 BEGIN
     RETURN CASE
         WHEN node_type IN ('THEN', 'RACE') THEN format('query is not valid for %s nodes', node_type)
-        WHEN jsonb_typeof(_config) = 'object' AND _config ? _member
+        WHEN _config IS NULL THEN format('query in %s must be valid JSON config', node_type)
+        WHEN jsonb_typeof(_config) <> 'object' THEN format('query in %s must be a JSON config object', node_type)
+        WHEN _config ? _member
             THEN format('%s in %s must be a first-class Durofut field, not embedded in query', _member, node_type)
-        WHEN has_children AND _config IS NULL THEN format('query in %s must be valid JSON config', node_type)
-        WHEN has_children AND jsonb_typeof(_config) <> 'object' THEN format('query in %s must be a JSON config object', node_type)
-        WHEN node_type <> 'IF' OR has_children THEN NULL
+        WHEN node_type <> 'IF' OR has_condition THEN NULL
         WHEN _config ->> 'condition_type' IS DISTINCT FROM 'result_has_rows'
             THEN 'IF requires condition_node, or a query that asks for result_has_rows'
         WHEN NOT df_engine.is_filled(_config -> 'result_name') THEN 'query in IF: result_name must be a non-empty string'
