@@ -137,14 +137,10 @@ LANGUAGE plpgsql AS $$
 DECLARE
     _name text;
 BEGIN
-    CLOSE ALL;
-    UNLISTEN *;
-    RESET ALL;
+    EXECUTE 'CLOSE ALL; UNLISTEN *; RESET ALL; DISCARD TEMP; DISCARD SEQUENCES';
     IF pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) _role THEN
         PERFORM pg_catalog.set_config('role', _role, false);
     END IF;
-    DISCARD TEMP;
-    DISCARD SEQUENCES;
     PERFORM pg_catalog.pg_advisory_unlock_all();
     FOR _name IN SELECT p.name FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql LOOP
         EXECUTE pg_catalog.format('DEALLOCATE %I', _name);

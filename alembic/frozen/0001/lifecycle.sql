@@ -10,17 +10,7 @@ END $$;
 CREATE OR REPLACE FUNCTION df.result(instance_id text) RETURNS text
 LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN (SELECT df_engine.visible_result(i.id) FROM df.instances i
-            WHERE i.id = result.instance_id AND i.status = 'completed')::jsonb::text;
-END $$;
-
--- The raw result of an instance that the caller may see (the test is made again here: anybody can call this).
-CREATE OR REPLACE FUNCTION df_engine.result_for(_instance_id text, _role regrole) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RETURN (SELECT df_engine.instance_result(i.bucket, i.instance_id) FROM df_engine.instances i
-            WHERE i.bucket = df_engine.bucket_of(_instance_id) AND i.instance_id = _instance_id
-              AND (i.owner = _role OR df_engine.is_admin(_role)));
+    RETURN df_engine.visible_output(instance_id)::jsonb::text;
 END $$;
 
 CREATE OR REPLACE FUNCTION df.await_instance(instance_id text, timeout_seconds integer DEFAULT 30) RETURNS text
@@ -41,7 +31,7 @@ BEGIN
         IF _status IS NULL THEN
             RAISE EXCEPTION 'Instance not found: %', instance_id USING ERRCODE = 'P0002';
         ELSIF _status IN ('completed', 'failed', 'cancelled') THEN
-            PERFORM df_engine.note_helper('df.await_instance', _status);
+            PERFORM df_engine.mark_helper('df.await_instance');
             RETURN _status;
         ELSIF clock_timestamp() >= _until THEN
             RAISE EXCEPTION 'Timeout after %s waiting for instance % (status: %)', timeout_seconds, instance_id, _status

@@ -53,12 +53,11 @@ DECLARE
     _graph text;
     _i df_engine.instances;
 BEGIN
-    _graph := df_engine.checked_graph(NEW.graph, false);
+    _graph := df_engine.checked_graph(NEW.graph);
     IF NEW.database IS NOT NULL AND NOT EXISTS (SELECT FROM pg_database d WHERE d.datname = NEW.database) THEN
         RAISE EXCEPTION 'database "%" does not exist', NEW.database USING ERRCODE = '3D000';
     END IF;
     PERFORM df_engine.check_owner(NEW.owner);
-    PERFORM df_engine.checked_graph(NEW.graph, true);
     NEW.instance_id := df_engine.new_id();
     _i.bucket := df_engine.bucket_of(NEW.instance_id);
     _i.instance_id := NEW.instance_id;
@@ -69,7 +68,7 @@ BEGIN
     _i.execution_id := 1;
     INSERT INTO df_engine.starts (bucket, instance_id, owner, database, label, graph, variables, created_at)
         VALUES (_i.bucket, _i.instance_id, _i.owner, NEW.database, NEW.label, _graph,
-                df_engine.captured_vars(NEW.owner), _now);
+                coalesce(df_engine.captured_vars(NEW.owner), '{}'), _now);
     INSERT INTO df_engine.instances (bucket, instance_id, owner, database, interpreter, head_seq, updated_at)
         VALUES (_i.bucket, _i.instance_id, _i.owner, _i.database, _i.interpreter, 1, _now);
     INSERT INTO df_engine.history (bucket, instance_id, execution_id, seq, kind, payload, recorded_at)

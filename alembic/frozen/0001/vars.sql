@@ -91,7 +91,7 @@ END $$;
 
 -- What a workflow of this owner takes with it: a JSON object as text, names in order, variables without value left out.
 CREATE OR REPLACE FUNCTION df_engine.captured_vars(owner regrole) RETURNS text
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN (SELECT concat('{', string_agg(concat(to_json(v.name), ':', to_json(v.value)), ',' ORDER BY v.name COLLATE "C"), '}')
             FROM df_engine.vars v WHERE v.owner = captured_vars.owner AND v.value IS NOT NULL);
