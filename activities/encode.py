@@ -17,7 +17,8 @@ Columns stand in declared order; of columns with one name the last value counts,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from json.encoder import encode_basestring
@@ -68,7 +69,7 @@ def encode_rows(
     columns: Sequence[Column],
     rows: Iterable[Sequence[bytes | None]],
     limit_bytes: int,
-    as_json: Set[int] = frozenset(),
+    as_json: AbstractSet[int] = frozenset(),
 ) -> Encoded:
     """All rows at once; raises as ``RowEncoder`` does."""
     encoder = RowEncoder(columns, limit_bytes, as_json)
@@ -87,7 +88,7 @@ class RowEncoder:
 
     __slots__ = ("_columns", "_limit", "_plan", "_rows", "needs_check", "row_count", "size")
 
-    def __init__(self, columns: Sequence[Column], limit_bytes: int, as_json: Set[int] = frozenset()) -> None:
+    def __init__(self, columns: Sequence[Column], limit_bytes: int, as_json: AbstractSet[int] = frozenset()) -> None:
         self._columns = columns
         self._limit = limit_bytes
         self._plan = _plan(columns, as_json)
@@ -262,15 +263,15 @@ def _server_time(convert: _Convert) -> _Convert:
 
 _STRING_TYPES = (
     # "char" name text unknown bpchar varchar, bytea, xml, jsonpath, refcursor
-    (18, 19, 25, 705, 1042, 1043, 17, 142, 4072, 1790)
+    *(18, 19, 25, 705, 1042, 1043, 17, 142, 4072, 1790),
     # oid tid xid cid xid8, reg*, pg_lsn, snapshots
-    + (26, 27, 28, 29, 5069, 24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191, 3220, 2970, 5038)
+    *(26, 27, 28, 29, 5069, 24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191, 3220, 2970, 5038),
     # time interval timetz, money, bit varbit, inet cidr macaddr macaddr8
-    + (1083, 1186, 1266, 790, 1560, 1562, 869, 650, 829, 774)
+    *(1083, 1186, 1266, 790, 1560, 1562, 869, 650, 829, 774),
     # point lseg path box polygon line circle, tsvector tsquery, aclitem
-    + (600, 601, 602, 603, 604, 628, 718, 3614, 3615, 1033)
+    *(600, 601, 602, 603, 604, 628, 718, 3614, 3615, 1033),
     # ranges and multiranges
-    + (3904, 3906, 3908, 3910, 3912, 3926, 4451, 4532, 4533, 4534, 4535, 4536)
+    *(3904, 3906, 3908, 3910, 3912, 3926, 4451, 4532, 4533, 4534, 4535, 4536),
 )
 _JSON_TYPES = frozenset((114, 3802))
 _TIMES: dict[int, _Convert] = {1082: _date, 1114: _timestamp, 1184: _timestamptz}
@@ -291,10 +292,10 @@ _CONVERTERS: dict[int, _Convert] = {
 }
 
 
-def _plan(columns: Sequence[Column], as_json: Set[int]) -> list[tuple[str, int, _Convert, bool]]:
+def _plan(columns: Sequence[Column], as_json: AbstractSet[int]) -> list[tuple[str, int, _Convert, bool]]:
     """For each key: the text before its value, the column to take, its converter, whether it brings JSON along."""
     last = {column.name: index for index, column in enumerate(columns)}
-    plan = []
+    plan: list[tuple[str, int, _Convert, bool]] = []
     for name, index in last.items():
         convert, is_json = _converter(columns[index].type_oid, index in as_json)
         plan.append((f"{',' if plan else '{'}{encode_basestring(name)}:", index, convert, is_json))

@@ -50,14 +50,17 @@ class _Field:
     question_mark: bool = False
 
 
-_MONTHS = ("january february march april may june july august september october november december").split()
-_DAYS = ("sunday monday tuesday wednesday thursday friday saturday").split()
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _FIELDS = (
     _Field("minute", 0, 59),
     _Field("hour", 0, 23),
     _Field("day of month", 1, 31, question_mark=True),
-    _Field("month", 1, 12, tuple(_MONTHS)),
-    _Field("day of week", 0, 7, tuple(_DAYS), question_mark=True),
+    _Field("month", 1, 12, _MONTHS),
+    _Field("day of week", 0, 7, _DAYS, question_mark=True),
     _Field("year", 1970, 2100),
 )
 _NICKNAMES = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from json.decoder import scanstring
+from collections.abc import Callable
+from json import decoder
 from json.encoder import encode_basestring
 from typing import NoReturn, TypeAlias
 
@@ -20,7 +21,7 @@ class Number(str):
     __slots__ = ()
 
 
-Json: TypeAlias = "None | bool | Number | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | Number | str | list[Json] | dict[str, Json] | None"
 
 
 class JsonError(ValueError):
@@ -76,6 +77,7 @@ _DEEP_TOKEN = re.compile(
     r"""[ \t\n\r]*(?:(?P<mark>[\[\]{},:])|(?P<string>")"""
     r"""|(?P<number>-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)|(?P<word>true|false|null))"""
 )
+_scan_string: Callable[[str, int, bool], tuple[str, int]] = vars(decoder)["scanstring"]
 _WORDS: dict[str, Json] = {"true": True, "false": False, "null": None}
 
 
@@ -155,7 +157,7 @@ class _Deep:
             raise JsonError(f"not JSON at character {self.pos}")
         if found.lastgroup == "string":
             try:
-                text, self.pos = scanstring(self.text, found.end(), True)
+                text, self.pos = _scan_string(self.text, found.end(), True)
             except ValueError as error:
                 raise JsonError(str(error)) from None
             return "string", text

@@ -4,7 +4,7 @@ The text is read as PostgreSQL's lexer reads it, with ``standard_conforming_stri
 
     where the reference stands      what is put there
     among the tokens                a literal: 'text', -5, true, NULL, '{"json":1}', a row set in parentheses
-    '..'  E'..'  U&'..'  ".."       the value's characters, escaped for that literal; it cannot leave it
+    '..'  E'..'  U&'..'  B'..'  ".."  the value's characters, escaped for that literal; it cannot leave it
     $tag$..$tag$                    the body is treated as SQL again (it is code more often than not);
                                     a value that would end it is refused
     -- ..   /* .. */                nothing: the reference stays as it is
@@ -89,7 +89,7 @@ _HIGH = "\u0080-\U0010ffff"
 _TOKEN = re.compile(
     rf"""(?P<space>[ \t\n\r\f\v]+|--[^\n\r]*)
     |(?P<comment>/\*)
-    |(?P<quoted>[eE]'|[uU]&'|'|[uU]&"|")
+    |(?P<quoted>[eEbBxX]?'|[uU]&'|[uU]&"|")
     |(?P<word>[A-Za-z_{_HIGH}][A-Za-z0-9_{_HIGH}]*)
     |(?P<dollar>\$)
     |(?P<other>[0-9]+|.)""",
@@ -115,8 +115,11 @@ class _Quoting:
     piece: re.Pattern[str]
     backslash: bool
     continues: bool
+    bits: bool = False
 
     def escape(self, text: str) -> str:
+        if self.bits and self.quote in text:
+            raise SubstitutionError("a value with a quote cannot stand in a bit string")  # no doubling there
         doubled = storable(text).replace(self.quote, self.quote * 2)
         return doubled.replace("\\", "\\\\") if self.backslash else doubled
 
@@ -126,6 +129,8 @@ _QUOTINGS = {
     "'": _Quoting("'", _PLAIN_PIECE, backslash=False, continues=True),
     "E'": _Quoting("'", re.compile(r"[^'$\\]+|\\.|''|['$\\]", re.DOTALL), backslash=True, continues=True),
     "U&'": _Quoting("'", _PLAIN_PIECE, backslash=True, continues=True),
+    "B'": _Quoting("'", _PLAIN_PIECE, backslash=False, continues=True, bits=True),
+    "X'": _Quoting("'", _PLAIN_PIECE, backslash=False, continues=True, bits=True),
     '"': _Quoting('"', re.compile(r'[^"$]+|""|["$]'), backslash=False, continues=False),
     'U&"': _Quoting('"', re.compile(r'[^"$]+|""|["$]'), backslash=True, continues=False),
 }
