@@ -85,7 +85,7 @@ def _split_scheme(text: str) -> tuple[str, str]:
 
 def _split_port(text: str, default: int) -> tuple[str, int]:
     """Split host and port; the host keeps its brackets."""
-    end = text.find("]") + 1 if text.startswith("[") else 0
+    end = (text.find("]") + 1 or len(text)) if text.startswith("[") else 0
     host, colon, port = text[end:].partition(":")
     host = text[:end] + host
     if not colon or not port:
