@@ -11,10 +11,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cluster import clean_environment
 from perdure import binaries, embedded
@@ -101,10 +102,11 @@ def test_over_tcp_a_password_is_needed_and_the_port_stays(home):
     found.up()
     dsn = found.server.tcp_dsn(found.role, embedded.DATABASE)
     assert _one(dsn, "SELECT current_user::text") == found.role
-    parts = {name: value for name, value in conninfo_to_dict(dsn).items() if name != "password"}
-    for wrong in ({}, {"password": "wrong"}):
+    parts: dict[str, Any] = {name: value for name, value in conninfo_to_dict(dsn).items() if name != "password"}
+    no_password: dict[str, Any] = {}
+    for wrong in (no_password, {"password": "wrong"}):
         with pytest.raises(psycopg.OperationalError, match="password"):
-            psycopg.connect(**parts, **wrong).close()
+            psycopg.connect(make_conninfo("", **parts, **wrong)).close()
     port = found.server.port
     found.server.stop()
     found.server.start()
