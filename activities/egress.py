@@ -35,10 +35,14 @@ _FUNCTIONS: dict[str, str] = {"HTTP": "df.http()", "HTTP_MULTIPART": "df.http_mu
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes in bytes, times in seconds. Response bytes are counted after decompression."""
+    """Sizes in bytes, times in seconds. Response bytes are counted after decompression.
 
-    max_request_bytes: int = 10 * 1024 * 1024
-    max_response_bytes: int = 10 * 1024 * 1024
+    The sizes are settings. The times are not: nobody waits longer than an hour for an answer on an open connection,
+    and a server that wants to be left alone for longer than a minute has outlasted the retries.
+    """
+
+    max_request_bytes: int = 16 * 1024 * 1024
+    max_response_bytes: int = 16 * 1024 * 1024
     max_timeout_seconds: float = 3600.0
     max_retry_after_seconds: float = 60.0
 
@@ -169,8 +173,6 @@ def _limits(values: dict[str, Any]) -> Limits:
     return Limits(
         max_request_bytes=int(values.get("max_request_bytes") or default.max_request_bytes),
         max_response_bytes=int(values.get("max_response_bytes") or default.max_response_bytes),
-        max_timeout_seconds=float(values.get("max_timeout_seconds") or default.max_timeout_seconds),
-        max_retry_after_seconds=float(values.get("max_retry_after_seconds") or default.max_retry_after_seconds),
     )
 
 

@@ -94,6 +94,7 @@ def system_trust() -> ssl.SSLContext:
     paths: tuple[str | None, ...] = ssl.get_default_verify_paths()  # file and directory first, None if not there
     if not paths[0] and not (paths[1] and any(Path(paths[1]).iterdir())):
         context.load_verify_locations(certifi.where())
+    context.set_alpn_protocols(["http/1.1"])
     return context
 
 
@@ -156,6 +157,8 @@ class HttpClient:
         if target.literal is not None:
             return (target.literal,)
         found = watch.result_of(lambda: self._resolver(target.host, target.port))
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "no address")
         return tuple(parse_address(text) for text in found)
 
     def _exchange(

@@ -127,17 +127,13 @@ class WatchedStream(httpcore.NetworkStream):
     def close(self) -> None:
         self._sock.close()
 
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002
-    ) -> httpcore.NetworkStream:
-        """The same connection under TLS. Raises ``httpcore.ConnectError`` or ``CertificateRefused``."""
+    def secured(self, tls: ssl.SSLContext, host: str) -> WatchedStream:
+        """The same connection under TLS, with the certificate checked for ``host``.
+
+        Raises ``httpcore.ConnectError`` or ``CertificateRefused``; the connection is closed then.
+        """
         try:
-            secured = ssl_context.wrap_socket(
-                self._sock, server_hostname=server_hostname, do_handshake_on_connect=False
-            )
+            secured = tls.wrap_socket(self._sock, server_hostname=host, do_handshake_on_connect=False)
         except (OSError, ValueError) as error:
             self._sock.close()
             raise httpcore.ConnectError(_words(error)) from error
@@ -155,10 +151,9 @@ class WatchedStream(httpcore.NetworkStream):
             raise
         return stream
 
-    def get_extra_info(self, info: str) -> Any:
-        if info == "ssl_object":
-            return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
-        return self._sock if info == "socket" else None
+    def get_extra_info(self, info: str) -> Any:  # noqa: ARG002
+        """Nothing: httpcore would ask whether HTTP/2 was agreed on, which it never is."""
+        return None
 
     def _complete(self, operation: Callable[[], _T], event: int) -> _T:
         """Try until the operation goes through, waiting in between for what it lacks."""
@@ -177,26 +172,29 @@ class WatchedStream(httpcore.NetworkStream):
 class PinnedBackend(httpcore.NetworkBackend):
     """Connects to the given addresses and to nothing else, whatever name it is asked for."""
 
-    def __init__(self, addresses: Sequence[IPAddress], watch: Watch) -> None:
+    def __init__(
+        self, target: Target, addresses: Sequence[IPAddress], watch: Watch, tls: ssl.SSLContext | None
+    ) -> None:
+        self._target = target
         self._addresses = tuple(addresses)
         self._watch = watch
+        self._tls = tls
 
-    def connect_tcp(
-        self,
-        host: str,  # noqa: ARG002  the name was looked up and judged already; it must not be looked up again
-        port: int,
-        timeout: float | None = None,  # noqa: ARG002
-        local_address: str | None = None,  # noqa: ARG002
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
-    ) -> httpcore.NetworkStream:
-        """A connection to the first address that answers. Raises ``httpcore.ConnectError`` with the last error."""
+    def connect_tcp(self, *args: Any, **options: Any) -> httpcore.NetworkStream:  # noqa: ARG002
+        """A connection to the first address that answers, under TLS if there is any.
+
+        The arguments are not looked at: the name was looked up and judged already, and must not be looked up again.
+        Raises ``httpcore.ConnectError`` with the last error.
+        """
         last: OSError | None = None
         for left, address in zip(range(len(self._addresses), 0, -1), self._addresses, strict=True):
-            share = max(self._watch.remaining() / left, _MIN_CONNECT_SECONDS)
+            until = time.monotonic() + max(self._watch.remaining() / left, _MIN_CONNECT_SECONDS)
             try:
-                return WatchedStream(_connect(address, port, self._watch, time.monotonic() + share), self._watch)
+                stream = WatchedStream(_connect(address, self._target.port, self._watch, until), self._watch)
             except OSError as error:
                 last = error
+            else:
+                return stream.secured(self._tls, self._target.host) if self._tls else stream
         raise httpcore.ConnectError(_words(last) if last else "no address to connect to")
 
     def connect_unix_socket(self, *args: Any, **options: Any) -> httpcore.NetworkStream:  # noqa: ARG002
@@ -249,23 +247,20 @@ class _Body(httpx.SyncByteStream):
 
 
 class PinnedTransport(httpx.BaseTransport):
-    """Carries one request to addresses judged before.
+    """Carries one request to addresses judged before, under TLS if ``tls`` is given.
 
     It is used without an ``httpx.Client``, which would keep cookies for everybody and look into redirects that are only
-    to be returned. Raises httpcore's errors and those of this module.
+    to be returned. For httpcore every request is plain HTTP: it would change the shared TLS context on every
+    connection, under the feet of other threads. Raises httpcore's errors and those of this module.
     """
 
     def __init__(
         self, target: Target, addresses: Sequence[IPAddress], watch: Watch, tls: ssl.SSLContext | None
     ) -> None:
-        self._target = target
-        scheme, host = target.scheme.encode("ascii"), target.host.encode("ascii")
-        self._url = httpcore.URL(scheme=scheme, host=host, port=target.port, target=target.path.encode("ascii"))
-        self._connection = httpcore.HTTPConnection(
-            httpcore.Origin(scheme, host, target.port),
-            ssl_context=tls,
-            network_backend=PinnedBackend(addresses, watch),
-        )
+        host, path = target.host.encode("ascii"), target.path.encode("ascii")
+        self._url = httpcore.URL(scheme=b"http", host=host, port=target.port, target=path)
+        backend = PinnedBackend(target, addresses, watch, tls)
+        self._connection = httpcore.HTTPConnection(self._url.origin, network_backend=backend)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send it and return as soon as the head of the response is there."""

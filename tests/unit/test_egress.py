@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.activities.addresses import IPAddress, embedded, restriction
-from perdure.activities.egress import Policy, Verdict, judge, refuse_name
+from perdure.activities.egress import Limits, Policy, Verdict, judge, refuse_name
 from perdure.activities.target import parse_url
 
 RESTRICTED = """
@@ -233,6 +233,5 @@ def test_rule_that_is_not_understood_is_not_left_out(rule: dict[str, object]) ->
 
 
 def test_limits_are_read_and_have_defaults() -> None:
-    text = '{"limits": {"max_response_bytes": 5, "max_timeout_seconds": null}}'
-    assert Policy.from_json(text).limits.max_response_bytes == 5
-    assert Policy.from_json(text).limits.max_timeout_seconds == 3600
+    limits = Policy.from_json('{"limits": {"max_response_bytes": 5, "max_request_bytes": null}}').limits
+    assert limits == Limits(max_response_bytes=5)
