@@ -147,6 +147,14 @@ BEGIN
     END LOOP;
 END $$;
 
-GRANT EXECUTE ON FUNCTION df_engine.reset_session_v1(text) TO PUBLIC;
+-- Form (a) begins: a clean session, and the transaction id that finish will compare. Asking for it is also the first
+-- query, after which the isolation level cannot be changed any more.
+CREATE OR REPLACE FUNCTION df_engine.begin_step_v1(_role text) RETURNS text
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM df_engine.reset_session_v1(_role);
+    RETURN pg_catalog.pg_current_xact_id()::pg_catalog.text;
+END $$;
+
 REVOKE ALL ON FUNCTION df_engine.finish(smallint, text, integer, text, text, text, integer, integer, text[], text[],
     integer, text, text, text, text, text, text, regrole) FROM PUBLIC;

@@ -51,6 +51,10 @@ BEGIN
             SELECT _i.bucket, _i.instance_id, _execution_id, 1 + e.ordinality, e.value->>0, e.value->>1, _now
             FROM json_array_elements(_t->'next_events') WITH ORDINALITY e;
         _head := 1 + json_array_length(_t->'next_events');
+        _i.execution_id := _execution_id;
+        IF _head = 1 THEN
+            PERFORM df_engine.ensure_turn(_i, NULL, NULL, _now);
+        END IF;
     END IF;
     PERFORM df_engine.schedule(_i, _execution_id, _worker_id, _t, _now);
     UPDATE df_engine.instances SET

@@ -45,12 +45,20 @@ BEGIN
     RETURN QUERY SELECT t.instance_id, t.seq, t.token_hash FROM df_engine.tasks t WHERE t.worker_id = _worker_id;
 END $$;
 
-CREATE OR REPLACE FUNCTION df_engine.idle_v1(_worker_id bigint, _key text, _idle boolean) RETURNS void
+-- "Idle": whoever leaves work now will notify. Answers in how many seconds the next timer or retry is due.
+CREATE OR REPLACE FUNCTION df_engine.idle_v1(_worker_id bigint, _key text, _idle boolean) RETURNS double precision
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+    _next timestamptz;
 BEGIN
     UPDATE df_engine.workers w SET idle = _idle, beat_at = clock_timestamp() WHERE w.worker_id = _worker_id;
+    IF _idle THEN
+        SELECT least((SELECT min(t.due_at) FROM df_engine.timers t),
+                     (SELECT min(t.visible_at) FROM df_engine.tasks t
+                      WHERE t.worker_id IS NULL AND t.visible_at > clock_timestamp())) INTO _next;
+    END IF;
+    RETURN CASE WHEN isfinite(_next) THEN extract(epoch FROM _next - clock_timestamp())::double precision END;
 END $$;
 
 -- Tasks of workers without a fresh beat (a missing row included) go back to the queue. An expired task whose row is

@@ -45,19 +45,18 @@ END $$;
 CREATE OR REPLACE TRIGGER http_rule_checked BEFORE INSERT OR UPDATE ON df_engine.http_policy
     FOR EACH ROW EXECUTE FUNCTION df_engine.http_rule_checked();
 
--- Written by the schema's owner. Others, where granted SELECT, see the rules that concern themselves.
-CREATE OR REPLACE VIEW df.http_policy AS
+-- Written by the schema's owner. Others see it when they may send requests, and of it what concerns themselves.
+CREATE OR REPLACE VIEW df.http_policy WITH (security_barrier) AS
     SELECT p.rule_no, p.role_name, p.action, p.host, p.network, p.port_low, p.port_high, p.note
     FROM df_engine.http_policy p
-    WHERE p.role_name IS NULL
-       OR p.role_name = CURRENT_USER
-       OR EXISTS (
-            SELECT FROM pg_catalog.pg_roles r
-            WHERE r.rolname = p.role_name AND pg_catalog.pg_has_role(CURRENT_USER, r.oid, 'USAGE'))
-       OR EXISTS (
-            SELECT FROM pg_catalog.pg_class c
-            WHERE c.oid = 'df_engine.http_policy'::pg_catalog.regclass
-              AND pg_catalog.pg_has_role(CURRENT_USER, c.relowner, 'USAGE'));
+    WHERE df_engine.is_administrator()
+       OR (coalesce(pg_catalog.has_function_privilege(
+               pg_catalog.to_regprocedure('df.http(text,text,text,jsonb,integer)')::pg_catalog.oid, 'EXECUTE'), false)
+           AND (p.role_name IS NULL OR EXISTS (
+               SELECT FROM pg_catalog.pg_roles r
+               WHERE r.rolname OPERATOR(pg_catalog.=) p.role_name AND pg_catalog.pg_has_role(r.oid, 'USAGE'))));
+
+GRANT SELECT ON df.http_policy TO PUBLIC;
 
 -- Whether a rule for role_name concerns a role: itself, or one that it inherits from. Superusers inherit from nobody
 -- here, else every rule that denies something to some role would concern them.
@@ -102,10 +101,8 @@ BEGIN
         'may_http', df_engine.http_may_call(_owner, 'df.http(text,text,text,jsonb,integer)'),
         'may_multipart', df_engine.http_may_call(_owner, 'df.http_multipart(text,text,jsonb,jsonb,integer)'),
         'limits', json_build_object(
-            'max_request_bytes', df_engine.setting('http_max_request_bytes')::numeric,
-            'max_response_bytes', df_engine.setting('http_max_response_bytes')::numeric,
-            'max_timeout_seconds', df_engine.setting('http_max_timeout')::numeric,
-            'max_retry_after_seconds', df_engine.setting('http_max_retry_after')::numeric),
+            'max_request_bytes', df_engine.setting('http_max_request_bytes')::bigint,
+            'max_response_bytes', df_engine.setting('http_max_response_bytes')::bigint),
         'rules', df_engine.http_rules(_owner));
 END $$;
 

@@ -36,9 +36,11 @@ EXCEPTION
     WHEN invalid_text_representation THEN
         RETURN NULL;
     WHEN statement_too_complex OR program_limit_exceeded OR untranslatable_character OR numeric_value_out_of_range THEN
-        _why := CASE SQLSTATE WHEN '54001' THEN 'JSON nested more than 600 levels deep' ELSE SQLERRM END;
+        _why := CASE SQLSTATE
+            WHEN '54001' THEN 'Invalid durable function graph: root: graph exceeds the maximum nesting depth of 256'
+            ELSE format('%s: %s', prefix, SQLERRM) END;
         IF strpos(value, '"node_type"') > 0 THEN
-            RAISE EXCEPTION '%: %', prefix, _why USING ERRCODE = 'DF102';
+            RAISE EXCEPTION '%', _why USING ERRCODE = 'DF102';
         END IF;
         RETURN NULL;
 END $$;
@@ -49,7 +51,7 @@ DECLARE
     _extra jsonb := node -> 'extra_nodes';
 BEGIN
     RETURN CASE
-        WHEN node -> 'node_type' IS NULL THEN 'missing field node_type'
+        WHEN node -> 'node_type' IS NULL THEN 'missing field `node_type`'
         WHEN jsonb_typeof(node -> 'node_type') <> 'string' THEN 'node_type must be a string'
         WHEN jsonb_typeof(node -> 'query') NOT IN ('string', 'null') THEN 'query must be a string'
         WHEN jsonb_typeof(node -> 'result_name') NOT IN ('string', 'null') THEN 'result_name must be a string'
@@ -210,6 +212,7 @@ DECLARE
     _depth integer;
     _problem text;
     _member text;
+    _extra jsonb;
 BEGIN
     WHILE _top > 0 LOOP
         _node := _nodes[_top];
@@ -226,9 +229,10 @@ BEGIN
             RETURN format('%s: %s', _path, _problem);
         ELSIF _node ? 'left_node' THEN
             -- Branches beyond the limit need not be put on the stack: those before them will exceed it.
-            FOR _i IN REVERSE least(df_engine.extra_count(_node), max_nodes - _seen + 1) - 1 .. 0 LOOP
+            _extra := coalesce(nullif(_node -> 'extra_nodes', 'null'), '[]');
+            FOR _i IN REVERSE least(jsonb_array_length(_extra), max_nodes - _seen + 1) - 1 .. 0 LOOP
                 _top := _top + 1;
-                _nodes[_top] := _node -> 'extra_nodes' -> _i;
+                _nodes[_top] := _extra -> _i;
                 _paths[_top] := format('%s.extra_nodes[%s]', _path, _i);
                 _depths[_top] := _depth + 1;
             END LOOP;
@@ -242,12 +246,6 @@ BEGIN
         END IF;
     END LOOP;
     RETURN NULL;
-END $$;
-
-CREATE OR REPLACE FUNCTION df_engine.extra_count(node jsonb) RETURNS integer
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RETURN CASE jsonb_typeof(node -> 'extra_nodes') WHEN 'array' THEN jsonb_array_length(node -> 'extra_nodes') ELSE 0 END;
 END $$;
 
 -- The limits are settings that cannot be set below what is not worth asking for.
@@ -324,4 +322,6 @@ BEGIN
         RETURN NULL;
     END IF;
     RETURN 'Invalid durable function graph: ' || df_engine.tree_problem(_node, df_engine.max_graph_nodes(graph));
+EXCEPTION WHEN SQLSTATE 'DF102' THEN
+    RETURN SQLERRM;
 END $$;
