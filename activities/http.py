@@ -196,7 +196,7 @@ _TRANSPORT_ERRORS = (
 def _prepare(request: HttpRequest, policy: Policy, limits: Limits) -> _Call:
     """Everything that can be said against a request without asking the network."""
     target = _judged_target(policy, request.url, request.kind)
-    shown = (request.shown_url or target.url)[:_MAX_SHOWN_URL]
+    shown = storable(request.shown_url or target.url)[:_MAX_SHOWN_URL]
     return _Call(request, target, shown, min(request.timeout_seconds, limits.max_timeout_seconds), limits)
 
 

@@ -109,7 +109,7 @@ def test_rule_that_could_not_be_understood_is_refused(owner: Connection, columns
     row = {"action": "allow", **columns}
     with pytest.raises(psycopg.errors.CheckViolation):
         owner.execute(
-            f"INSERT INTO df.http_policy ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})",  # noqa: S608
+            f"INSERT INTO df.http_policy ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})",
             list(row.values()),
         )
 
@@ -147,7 +147,8 @@ def test_settings_reach_the_worker(owner: Connection, worker_session: Connection
 
 def test_users_see_their_rules_if_they_may_send_and_change_none(owner: Connection, alice: Connection) -> None:
     owner.execute(
-        "INSERT INTO df.http_policy (role_name, action, host) VALUES ('bob', 'allow', 'bobs-secret'), (NULL, 'deny', 'x')"
+        "INSERT INTO df.http_policy (role_name, action, host) VALUES"
+        " ('bob', 'allow', 'bobs-secret'), (NULL, 'deny', 'x')"
     )
     assert alice.execute("SELECT host FROM df.http_policy").fetchall() == []
     owner.execute("SELECT df.grant_usage('alice', include_http => true)")
