@@ -52,9 +52,7 @@ def test_a_wild_hour_fires_whenever_the_clock_shows_a_fitting_time(zone: str, mi
 def test_a_wild_minute_fires_whenever_the_clock_shows_a_fitting_time(zone: str, hour: set[int], after) -> None:
     clock = ZoneInfo(zone)
     expected = next(
-        moment
-        for moment in minutes_from(after)
-        if (now := shown(clock, moment)).hour in hour and now.minute % 7 == 0
+        moment for moment in minutes_from(after) if (now := shown(clock, moment)).hour in hour and now.minute % 7 == 0
     )
     assert next_tick(f"*/7 {text(hour)} * * *", zone, after) == expected
 

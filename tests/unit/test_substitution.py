@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -18,7 +19,7 @@ from perdure.orchestrator.substitution import (
 )
 
 
-def rows(*found: dict[str, object]) -> str:
+def rows(*found: Mapping[str, object]) -> str:
     return json.dumps({"rows": list(found), "row_count": len(found)}, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -26,7 +27,7 @@ VARIABLES = {"table": "playground.t", "who": "O'Brien", "again": "{table}", "via
 RESULTS = {
     "total": rows({"total": 100}),
     "neg": rows({"n": -5}),
-    "doc": rows({"id": 7, "title": "It's \"x\"", "none": None, "größe": 3, "ok": True, "tags": ["a", {"b": 1}]}),
+    "doc": rows({"id": 7, "title": 'It\'s "x"', "none": None, "größe": 3, "ok": True, "tags": ["a", {"b": 1}]}),
     "doc_id": rows({"v": "long"}),
     "path": rows({"p": "C:\\dir"}),
     "none": rows(),
@@ -45,7 +46,7 @@ RESULTS = {
 @pytest.mark.parametrize(
     ("template", "expected"),
     [
-        # {variables}
+        # variables
         ("SELECT * FROM {table}", "SELECT * FROM playground.t"),
         ("SELECT '{who}'", "SELECT 'O'Brien'"),
         ("{again}", "{table}"),
@@ -149,7 +150,7 @@ def test_what_has_no_value_is_an_error_in_both_modes(render, template: str, word
 @pytest.mark.parametrize(
     ("template", "expected"),
     [
-        ("Hello $doc.title: $total", "Hello It's \"x\": 100"),
+        ("Hello $doc.title: $total", 'Hello It\'s "x": 100'),
         ('{"a": "{table}", "n": $total}', '{"a": "playground.t", "n": 100}'),
         ("$doc.tags $sig.data $doc.ok", '["a",{"b":1}] {"by":"alice"} true'),
         ("$sig", RESULTS["sig"]),
