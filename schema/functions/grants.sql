@@ -6,7 +6,7 @@
 --
 -- All are SECURITY INVOKER: whoever may not grant fails with 42501, and what was granted before is rolled back.
 
--- Views and columns that users need: the privilege, what it is on, the columns or NULL.
+-- What users need. The ingress views hold no rows: SELECT on their columns is for INSERT ... RETURNING.
 CREATE OR REPLACE FUNCTION df_engine.user_privileges() RETURNS TABLE (privilege text, object text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -19,11 +19,9 @@ BEGIN
     UNION ALL
     SELECT format('%s (%s)', p.privilege, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)), format('df.%I', c.relname)
     FROM pg_class c
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    JOIN (VALUES ('INSERT', NULL::name), ('SELECT', 'instance_id')) AS p (privilege, only_column)
-        ON CASE WHEN p.only_column IS NULL THEN a.attname <> 'owner' ELSE a.attname = p.only_column END
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> 'owner'
+    CROSS JOIN (VALUES ('INSERT'), ('SELECT')) AS p (privilege)
     WHERE c.relnamespace = 'df'::regnamespace AND c.relkind = 'v' AND c.relname LIKE 'ingress\_%'
-      AND c.relname <> 'ingress_workers'
     GROUP BY c.relname, p.privilege;
 END $$;
 
@@ -126,10 +124,7 @@ BEGIN
     SELECT 'EXECUTE', format('FUNCTION %s', p.oid::regprocedure)
     FROM pg_proc p WHERE p.pronamespace = 'df_engine'::regnamespace AND p.proname LIKE '%\_v1'
     UNION ALL
-    SELECT format('INSERT (%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)), 'df.ingress_workers'
-    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    WHERE c.relnamespace = 'df'::regnamespace AND c.relname = 'ingress_workers' AND a.attname <> 'owner'
-    HAVING count(*) > 0;
+    SELECT u.privilege, u.object FROM df_engine.user_privileges() u WHERE u.object = 'df.ingress_workers';
 END $$;
 
 -- Lets a login claim and finish the work of every role. Such a login never owns workflows.

@@ -1,0 +1,1 @@
+"""What a worker does outside itself: SQL and HTTP steps."""

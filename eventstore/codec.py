@@ -1,0 +1,25 @@
+"""Events and JSON text. Compact, keys as they were put in, never through jsonb."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from perdure.eventstore.events import Event
+
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
+
+
+def encode(value: Any) -> str:
+    """The JSON text of a payload. NUL, which PostgreSQL's text cannot hold, stays escaped."""
+    return _encoder.encode(value)
+
+
+def decode(text: str) -> Any:
+    """The value of a JSON text."""
+    return json.loads(text)
+
+
+def decode_events(text: str) -> list[Event]:
+    """Events from the ``[[seq, kind, payload], ...]`` that a load answers."""
+    return [Event(seq, kind, data) for seq, kind, data in json.loads(text)]

@@ -1,0 +1,1 @@
+"""Tables, functions and what migrations call to install them."""

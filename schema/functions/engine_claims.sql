@@ -1,0 +1,266 @@
+-- Claims: facts first (messages, timers, ended instances), then tasks. A claim never waits for a lock.
+
+-- Messages become facts, in id order, instance by instance; the row itself was the work item.
+CREATE OR REPLACE FUNCTION df_engine.drain_inbox(_most integer) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _c record;
+    _i df_engine.instances;
+    _now timestamptz;
+    _drained integer := 0;
+    _payloads text[];
+    _bodies text[];
+BEGIN
+    FOR _c IN SELECT DISTINCT m.bucket, m.instance_id
+              FROM (SELECT bucket, instance_id FROM df_engine.inbox ORDER BY message_id LIMIT _most) m LOOP
+        SELECT * INTO _i FROM df_engine.instances i
+            WHERE i.bucket = _c.bucket AND i.instance_id = _c.instance_id FOR NO KEY UPDATE SKIP LOCKED;
+        IF NOT FOUND OR _i.ended_at IS NOT NULL THEN
+            DELETE FROM df_engine.inbox m WHERE m.bucket = _c.bucket AND m.instance_id = _c.instance_id
+                AND (_i.ended_at IS NOT NULL OR NOT EXISTS (
+                    SELECT FROM df_engine.instances i WHERE i.bucket = _c.bucket AND i.instance_id = _c.instance_id));
+            CONTINUE;
+        END IF;
+        _now := clock_timestamp();
+        WITH taken AS (
+            DELETE FROM df_engine.inbox m
+                WHERE m.message_id = ANY (ARRAY(SELECT k.message_id FROM df_engine.inbox k
+                                                WHERE k.bucket = _c.bucket AND k.instance_id = _c.instance_id
+                                                ORDER BY k.message_id LIMIT 1000 FOR UPDATE SKIP LOCKED))
+                RETURNING m.message_id, m.name, m.body)
+            SELECT array_agg('{"name":' || to_json(t.name) || '}' ORDER BY t.message_id),
+                   array_agg('{"signal_name":' || to_json(t.name) || ',"timed_out":false,"data":' || t.body || '}'
+                             ORDER BY t.message_id)
+            INTO _payloads, _bodies FROM taken t;
+        CONTINUE WHEN _payloads IS NULL;
+        INSERT INTO df_engine.results (bucket, instance_id, execution_id, seq, body)
+            SELECT _c.bucket, _c.instance_id, _i.execution_id, _i.head_seq + b.ordinality, b.body
+            FROM unnest(_bodies) WITH ORDINALITY AS b(body, ordinality);
+        PERFORM df_engine.append_facts(_i, array_fill('SignalReceived'::text, ARRAY[cardinality(_payloads)]),
+                                       _payloads, _now);
+        PERFORM df_engine.ensure_turn(_i, NULL, NULL, _now);
+        _drained := _drained + cardinality(_payloads);
+    END LOOP;
+    RETURN _drained;
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.fire_timers(_most integer) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _c record;
+    _i df_engine.instances;
+    _now timestamptz := clock_timestamp();
+    _payloads text[];
+    _fired integer := 0;
+BEGIN
+    FOR _c IN SELECT DISTINCT d.bucket, d.instance_id
+              FROM (SELECT bucket, instance_id FROM df_engine.timers WHERE due_at <= _now ORDER BY due_at LIMIT _most) d LOOP
+        SELECT * INTO _i FROM df_engine.instances i
+            WHERE i.bucket = _c.bucket AND i.instance_id = _c.instance_id FOR NO KEY UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        WITH taken AS (DELETE FROM df_engine.timers t
+                       WHERE t.bucket = _c.bucket AND t.instance_id = _c.instance_id AND t.due_at <= _now
+                         AND t.execution_id = _i.execution_id
+                       RETURNING t.seq, t.due_at)
+            SELECT array_agg('{"of":' || t.seq || '}' ORDER BY t.due_at, t.seq) INTO _payloads FROM taken t;
+        CONTINUE WHEN _payloads IS NULL;
+        PERFORM df_engine.append_facts(_i, array_fill('TimerFired'::text, ARRAY[cardinality(_payloads)]), _payloads, _now);
+        PERFORM df_engine.ensure_turn(_i, NULL, NULL, _now);
+        _fired := _fired + cardinality(_payloads);
+    END LOOP;
+    RETURN _fired;
+END $$;
+
+-- Instances that wait for another one's end. Only one's own instances can be waited for.
+CREATE OR REPLACE FUNCTION df_engine.end_instance_waits(_most integer) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _c record;
+    _i df_engine.instances;
+    _now timestamptz := clock_timestamp();
+    _ended integer := 0;
+    _body text;
+    _known boolean;
+BEGIN
+    FOR _c IN SELECT w.bucket, w.instance_id, w.seq, w.execution_id, t.status, t.bucket AS target_bucket, w.target_id,
+                     t.owner AS target_owner, t.ended_at
+              FROM df_engine.instance_waits w
+              LEFT JOIN df_engine.instances t ON t.bucket = w.target_bucket AND t.instance_id = w.target_id
+              WHERE t.instance_id IS NULL OR t.ended_at IS NOT NULL OR t.owner <> (
+                  SELECT o.owner FROM df_engine.starts o WHERE o.bucket = w.bucket AND o.instance_id = w.instance_id)
+              LIMIT _most LOOP
+        SELECT * INTO _i FROM df_engine.instances i
+            WHERE i.bucket = _c.bucket AND i.instance_id = _c.instance_id FOR NO KEY UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        DELETE FROM df_engine.instance_waits w
+            WHERE w.bucket = _c.bucket AND w.instance_id = _c.instance_id AND w.seq = _c.seq;
+        CONTINUE WHEN NOT FOUND OR _i.execution_id <> _c.execution_id;
+        _known := _c.target_owner IS NOT DISTINCT FROM _i.owner;
+        IF _known THEN
+            _body := '{"status":' || to_json(_c.status) || ',"timed_out":false,"result":'
+                || coalesce(df_engine.instance_result(_c.target_bucket, _c.target_id), 'null') || '}';
+            INSERT INTO df_engine.results (bucket, instance_id, execution_id, seq, body)
+                VALUES (_c.bucket, _c.instance_id, _i.execution_id, _i.head_seq + 1, _body);
+        END IF;
+        PERFORM df_engine.append_facts(_i, ARRAY['InstanceEnded'], ARRAY['{"of":' || _c.seq ||
+            CASE WHEN _known THEN '}' ELSE ',"error":' || to_json('Instance not found or access denied: ' || _c.target_id) || '}' END], _now);
+        PERFORM df_engine.ensure_turn(_i, NULL, NULL, _now);
+        _ended := _ended + 1;
+    END LOOP;
+    RETURN _ended;
+END $$;
+
+-- The raw result of a completed instance, NULL for any other.
+CREATE OR REPLACE FUNCTION df_engine.instance_result(_bucket smallint, _instance_id text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _payload text;
+BEGIN
+    SELECT h.payload INTO _payload
+        FROM df_engine.instances i JOIN df_engine.history h
+          ON h.bucket = i.bucket AND h.instance_id = i.instance_id AND h.execution_id = i.execution_id AND h.seq = i.head_seq
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id AND h.kind = 'ExecutionCompleted';
+    RETURN df_engine.result_text(_bucket, _instance_id, _payload::json->'result');
+END $$;
+
+-- How many SQL steps may begin now, given the cap on all workers' steps together; NULL when there is none.
+CREATE OR REPLACE FUNCTION df_engine.free_connections() RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _cap integer := df_engine.setting('max_user_connections')::integer;
+    _busy integer;
+BEGIN
+    IF coalesce(_cap, 0) = 0 THEN
+        RETURN NULL;
+    END IF;
+    -- One claim at a time counts; the next that comes meanwhile finds nothing and polls again.
+    PERFORM FROM df_engine.settings s WHERE s.name = 'max_user_connections' FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
+    SELECT count(*) INTO _busy FROM df_engine.tasks t WHERE t.worker_id IS NOT NULL AND t.lane = 'sql';
+    RETURN greatest(_cap - _busy, 0);
+END $$;
+
+-- The mark is a hint from the caller: rows below it are likely dead and not looked at. Once a second a worker claims
+-- without it (_full), so that a start that commits late is found.
+CREATE OR REPLACE FUNCTION df_engine.claim_v1(
+    _worker_id bigint, _key text, _turns integer, _steps integer, _http integer, _mark bigint, _full boolean, _except oid[]
+) RETURNS TABLE (lane text, kind text, bucket smallint, instance_id text, seq integer, execution_id integer, token text,
+                 task_no bigint, owner oid, owner_name text, database text, attempt integer, autocommit boolean,
+                 input text, first_failed_at timestamptz, overdue boolean, head_execution integer, head_seq integer,
+                 status text, capped boolean, clock timestamptz, graph text, variables text, label text, started text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+    _lane text;
+    _limit integer;
+    _free integer;
+    _t df_engine.tasks;
+    _wait double precision;
+BEGIN
+    PERFORM df_engine.drain_inbox(200), df_engine.fire_timers(200);
+    IF _full THEN
+        PERFORM df_engine.end_instance_waits(200);
+        _mark := 0;
+    END IF;
+    IF _steps > 0 THEN
+        _free := df_engine.free_connections();
+        _wait := df_engine.setting('execution_acquire_timeout')::double precision;
+    END IF;
+    FOREACH _lane IN ARRAY ARRAY['turn', 'sql', 'http'] LOOP
+        _limit := CASE _lane WHEN 'turn' THEN _turns WHEN 'sql' THEN least(_steps, _free) ELSE _http END;
+        CONTINUE WHEN _limit <= 0;
+        FOR _t IN SELECT * FROM df_engine.tasks t
+                  WHERE t.worker_id IS NULL AND t.lane = _lane AND t.task_no >= _mark
+                    AND t.visible_at <= clock_timestamp() AND t.interpreter <= _w.interpreter
+                    AND (_w.serves_all OR t.owner = _w.login) AND t.owner::oid <> ALL (_except)
+                  ORDER BY t.task_no LIMIT _limit FOR UPDATE SKIP LOCKED LOOP
+            overdue := false;
+            RETURN QUERY SELECT * FROM df_engine.lease(_t, _w.worker_id, false, _free IS NOT NULL);
+        END LOOP;
+    END LOOP;
+    IF _free = 0 AND _wait > 0 THEN
+        FOR _t IN SELECT * FROM df_engine.tasks t
+                  WHERE t.worker_id IS NULL AND t.lane = 'sql' AND t.queued_at < clock_timestamp() - make_interval(secs => _wait)
+                    AND (_w.serves_all OR t.owner = _w.login) AND t.owner::oid <> ALL (_except)
+                  ORDER BY t.task_no LIMIT 100 FOR UPDATE SKIP LOCKED LOOP
+            RETURN QUERY SELECT * FROM df_engine.lease(_t, _w.worker_id, true, true);
+        END LOOP;
+    END IF;
+END $$;
+
+-- Lease one locked task and say what there is to do. The head is read after the lock, by a statement of its own.
+CREATE OR REPLACE FUNCTION df_engine.lease(_t df_engine.tasks, _worker_id bigint, _overdue boolean, _capped boolean)
+RETURNS TABLE (lane text, kind text, bucket smallint, instance_id text, seq integer, execution_id integer, token text,
+               task_no bigint, owner oid, owner_name text, database text, attempt integer, autocommit boolean,
+               input text, first_failed_at timestamptz, overdue boolean, head_execution integer, head_seq integer,
+               status text, capped boolean, clock timestamptz, graph text, variables text, label text, started text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    _token text := replace(gen_random_uuid()::text, '-', '');
+BEGIN
+    UPDATE df_engine.tasks k SET worker_id = _worker_id, leased_at = clock_timestamp(),
+            token_hash = sha256(convert_to(_token, 'UTF8'))
+        WHERE k.bucket = _t.bucket AND k.instance_id = _t.instance_id AND k.seq = _t.seq;
+    RETURN QUERY
+        SELECT _t.lane, _t.kind, _t.bucket, _t.instance_id, _t.seq, _t.execution_id, _token, _t.task_no, _t.owner::oid,
+               (SELECT r.rolname::text FROM pg_roles r WHERE r.oid = _t.owner), _t.database, _t.attempt,
+               _t.autocommit, _t.input, _t.first_failed_at, _overdue, i.execution_id, i.head_seq, i.status, _capped,
+               clock_timestamp(),
+               CASE WHEN i.head_seq = 1 AND i.execution_id = 1 OR _t.seq > 0 THEN
+                   CASE WHEN _t.seq = 0 THEN s.graph END END,
+               CASE WHEN i.head_seq = 1 AND i.execution_id = 1 OR _t.seq > 0 THEN s.variables END,
+               s.label,
+               CASE WHEN i.head_seq = 1 AND i.execution_id = 1 AND _t.seq = 0 THEN
+                   (SELECT h.payload FROM df_engine.history h
+                    WHERE h.bucket = i.bucket AND h.instance_id = i.instance_id AND h.execution_id = 1 AND h.seq = 1) END
+        FROM df_engine.instances i JOIN df_engine.starts s ON s.bucket = i.bucket AND s.instance_id = i.instance_id
+        WHERE i.bucket = _t.bucket AND i.instance_id = _t.instance_id;
+END $$;
+
+-- What a worker needs to fold instances, each as of one snapshot: [[instance_id, execution known, seq known]].
+CREATE OR REPLACE FUNCTION df_engine.load_v1(_worker_id bigint, _key text, _wanted json)
+RETURNS TABLE (instance_id text, execution_id integer, head_seq integer, status text, graph text, variables text,
+               label text, database text, owner_name text, events text, clock timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+BEGIN
+    RETURN QUERY
+        SELECT i.instance_id, i.execution_id, i.head_seq, i.status,
+               CASE WHEN (w.value->>1)::integer = 0 THEN s.graph END, s.variables, s.label, i.database,
+               (SELECT r.rolname::text FROM pg_roles r WHERE r.oid = i.owner),
+               (SELECT coalesce('[' || string_agg('[' || h.seq || ',"' || h.kind || '",' || h.payload || ']', ',' ORDER BY h.seq)
+                                || ']', '[]')
+                FROM df_engine.history h
+                WHERE h.bucket = i.bucket AND h.instance_id = i.instance_id AND h.execution_id = i.execution_id
+                  AND h.seq > CASE WHEN (w.value->>1)::integer = i.execution_id THEN (w.value->>2)::integer ELSE 0 END),
+               clock_timestamp()
+        FROM json_array_elements(_wanted) w
+        JOIN df_engine.instances i ON i.bucket = df_engine.bucket_of(w.value->>0) AND i.instance_id = w.value->>0
+        JOIN df_engine.starts s ON s.bucket = i.bucket AND s.instance_id = i.instance_id
+        WHERE df_engine.serves(_w, i.owner);
+END $$;
+
+-- Bodies of results, in the order asked for; only while they fit into _most bytes together.
+CREATE OR REPLACE FUNCTION df_engine.bodies_v1(_worker_id bigint, _key text, _instance_id text, _refs json)
+RETURNS TABLE (body text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+BEGIN
+    RETURN QUERY
+        SELECT df_engine.result_text(i.bucket, i.instance_id, r.value)
+        FROM json_array_elements(_refs) WITH ORDINALITY r
+        JOIN df_engine.instances i ON i.bucket = df_engine.bucket_of(_instance_id) AND i.instance_id = _instance_id
+        WHERE df_engine.serves(_w, i.owner)
+        ORDER BY r.ordinality;
+END $$;
+
+REVOKE ALL ON FUNCTION df_engine.drain_inbox(integer), df_engine.fire_timers(integer),
+    df_engine.end_instance_waits(integer), df_engine.instance_result(smallint, text), df_engine.free_connections(),
+    df_engine.lease(df_engine.tasks, bigint, boolean, boolean) FROM PUBLIC;

@@ -1,0 +1,160 @@
+-- The step transaction: the effects of a step and the event that records it, in one commit.
+--
+-- finish() never returns without the completion written: where the lease is over it raises, and the effects roll back
+-- with it. It looks at no clock to judge a lease: the token decides.
+
+CREATE OR REPLACE FUNCTION df_engine.finish(
+    _bucket smallint, _instance_id text, _seq integer, _token text,
+    _result text, _completed text,
+    _execution_id integer, _head integer, _kinds text[], _payloads text[],
+    _next_seq integer, _next_lane text, _next_kind text, _next_input text, _next_token text,
+    _end_status text, _turn_token text, _login regrole,
+    OUT outcome text, OUT head integer, OUT clock timestamptz
+)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
+DECLARE
+    _i df_engine.instances;
+    _worker_id bigint;
+    _decides boolean;
+BEGIN
+    clock := clock_timestamp();
+    SELECT * INTO _i FROM df_engine.instances i
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id FOR NO KEY UPDATE;
+    IF NOT FOUND OR (_login IS NOT NULL AND _login <> _i.owner
+                     AND NOT EXISTS (SELECT FROM df_engine.proxies p WHERE p.login = _login AND p.owner = _i.owner)) THEN
+        RAISE EXCEPTION 'df: no such lease' USING ERRCODE = 'DF002';
+    END IF;
+    DELETE FROM df_engine.tasks t
+        WHERE t.bucket = _bucket AND t.instance_id = _instance_id AND t.seq = _seq AND _seq > 0
+          AND t.token_hash = sha256(convert_to(_token, 'UTF8'))
+        RETURNING t.worker_id INTO _worker_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'df: no such lease' USING ERRCODE = 'DF002';
+    END IF;
+    _decides := _kinds IS NOT NULL AND _i.execution_id = _execution_id AND _i.head_seq = _head
+                AND _i.status <> 'cancelled';
+    IF _result IS NOT NULL THEN
+        INSERT INTO df_engine.results (bucket, instance_id, execution_id, seq, body)
+            VALUES (_bucket, _instance_id, _i.execution_id, _seq, _result);
+    END IF;
+    IF NOT _decides THEN
+        head := df_engine.append_facts(_i, ARRAY['ActivityCompleted'], ARRAY[_completed], clock);
+        outcome := CASE WHEN df_engine.ensure_turn(_i, _worker_id, sha256(convert_to(_turn_token, 'UTF8')), clock)
+                        THEN 'turn' ELSE 'noted' END;
+        RETURN;
+    END IF;
+    _payloads[1] := '{"now":"' || df_engine.iso(clock) || '"' || substr(_payloads[1], 12);
+    head := _head + 1 + cardinality(_kinds);
+    INSERT INTO df_engine.history (bucket, instance_id, execution_id, seq, kind, payload, recorded_at)
+        SELECT _bucket, _instance_id, _execution_id, _head + f.ordinality, f.kind, f.payload, clock
+        FROM unnest('ActivityCompleted'::text || _kinds, _completed || _payloads)
+             WITH ORDINALITY AS f(kind, payload, ordinality);
+    outcome := 'done';
+    IF _end_status IS NOT NULL THEN
+        PERFORM df_engine.clear_work(_bucket, _instance_id, true);
+        UPDATE df_engine.instances i SET head_seq = finish.head, updated_at = clock, status = _end_status, ended_at = clock
+            WHERE i.bucket = _bucket AND i.instance_id = _instance_id;
+        RETURN;
+    END IF;
+    UPDATE df_engine.instances i SET head_seq = finish.head, updated_at = clock
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id;
+    INSERT INTO df_engine.tasks (bucket, instance_id, seq, execution_id, lane, kind, owner, database, queue, interpreter,
+                                 input, queued_at, visible_at, worker_id, token_hash, leased_at)
+        VALUES (_bucket, _instance_id, _next_seq, _execution_id, _next_lane, _next_kind, _i.owner, _i.database, _i.queue,
+                _i.interpreter, _next_input, clock, clock,
+                CASE WHEN _next_token IS NOT NULL THEN _worker_id END,
+                CASE WHEN _next_token IS NOT NULL THEN sha256(convert_to(_next_token, 'UTF8')) END,
+                CASE WHEN _next_token IS NOT NULL THEN clock END);
+    IF _next_token IS NULL THEN
+        PERFORM df_engine.wake();
+    END IF;
+END $$;
+
+-- Form (a): the user's statement ran in this transaction already; finish and COMMIT follow in one message. A statement
+-- that ended the transaction and began another is seen by the transaction id.
+CREATE OR REPLACE FUNCTION df_engine.finish_v1(
+    _xid text, _bucket smallint, _instance_id text, _seq integer, _token text, _result text, _completed text,
+    _execution_id integer, _head integer, _kinds text[], _payloads text[],
+    _next_seq integer, _next_lane text, _next_kind text, _next_input text, _next_token text,
+    _end_status text, _turn_token text,
+    OUT outcome text, OUT head integer, OUT clock timestamptz
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF pg_current_xact_id_if_assigned()::text IS DISTINCT FROM _xid THEN
+        RAISE EXCEPTION 'df: the step ended its own transaction; what it committed before stays committed'
+            USING ERRCODE = 'DF001';
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'df: a step must not change the isolation level' USING ERRCODE = 'DF001';
+    END IF;
+    SELECT f.outcome, f.head, f.clock INTO outcome, head, clock FROM df_engine.finish(
+        _bucket, _instance_id, _seq, _token, _result, _completed, _execution_id, _head, _kinds, _payloads,
+        _next_seq, _next_lane, _next_kind, _next_input, _next_token, _end_status, _turn_token,
+        quote_ident(session_user)::regrole) f;
+END $$;
+
+-- Form (b): one message. The statement returns no rows, runs by EXECUTE as the submitting role, and commits with its
+-- completion when this call does. SECURITY INVOKER, and without a search_path of its own: the statement must see the
+-- session's. Everything else in it is qualified.
+CREATE OR REPLACE FUNCTION df_engine.run_step_v1(
+    _role text, _statement text, _bucket smallint, _instance_id text, _seq integer, _token text, _completed text,
+    _execution_id integer, _head integer, _kinds text[], _payloads text[],
+    _next_seq integer, _next_lane text, _next_kind text, _next_input text, _next_token text,
+    _end_status text, _turn_token text,
+    OUT outcome text, OUT head integer, OUT clock timestamptz
+)
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM df_engine.reset_session_v1(_role);
+    EXECUTE _statement;
+    SELECT f.outcome, f.head, f.clock INTO outcome, head, clock FROM df_engine.finish_step_v1(
+        _bucket, _instance_id, _seq, _token, _completed, _execution_id, _head, _kinds, _payloads,
+        _next_seq, _next_lane, _next_kind, _next_input, _next_token, _end_status, _turn_token) f;
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.finish_step_v1(
+    _bucket smallint, _instance_id text, _seq integer, _token text, _completed text,
+    _execution_id integer, _head integer, _kinds text[], _payloads text[],
+    _next_seq integer, _next_lane text, _next_kind text, _next_input text, _next_token text,
+    _end_status text, _turn_token text,
+    OUT outcome text, OUT head integer, OUT clock timestamptz
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'df: a step must not change the isolation level' USING ERRCODE = 'DF001';
+    END IF;
+    SELECT f.outcome, f.head, f.clock INTO outcome, head, clock FROM df_engine.finish(
+        _bucket, _instance_id, _seq, _token, NULL, _completed, _execution_id, _head, _kinds, _payloads,
+        _next_seq, _next_lane, _next_kind, _next_input, _next_token, _end_status, _turn_token,
+        quote_ident(session_user)::regrole) f;
+END $$;
+
+-- Nothing of an earlier step is left in the session: the parts of DISCARD ALL that can stand in a transaction.
+-- Statements that the driver prepared stay (they are not the user's), which is why this is no DEALLOCATE ALL.
+CREATE OR REPLACE FUNCTION df_engine.reset_session_v1(_role text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    _name text;
+BEGIN
+    EXECUTE 'CLOSE ALL; UNLISTEN *; RESET ALL; DISCARD TEMP; DISCARD SEQUENCES';
+    IF pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) _role THEN
+        PERFORM pg_catalog.set_config('role', _role, false);
+    END IF;
+    PERFORM pg_catalog.pg_advisory_unlock_all();
+    FOR _name IN SELECT p.name FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql LOOP
+        EXECUTE pg_catalog.format('DEALLOCATE %I', _name);
+    END LOOP;
+END $$;
+
+-- Form (a) begins: a clean session, and the transaction id that finish will compare. Asking for it is also the first
+-- query, after which the isolation level cannot be changed any more.
+CREATE OR REPLACE FUNCTION df_engine.begin_step_v1(_role text) RETURNS text
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM df_engine.reset_session_v1(_role);
+    RETURN pg_catalog.pg_current_xact_id()::pg_catalog.text;
+END $$;
+
+REVOKE ALL ON FUNCTION df_engine.finish(smallint, text, integer, text, text, text, integer, integer, text[], text[],
+    integer, text, text, text, text, text, text, regrole) FROM PUBLIC;

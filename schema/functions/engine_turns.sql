@@ -1,0 +1,282 @@
+-- Turns, failures and completions that happen outside a step's own transaction: one call each, by a registered worker.
+
+-- Raises unless the caller holds the key of this worker. The key never left the worker but for its hash.
+CREATE OR REPLACE FUNCTION df_engine.worker_of(_worker_id bigint, _key text) RETURNS df_engine.workers
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers;
+BEGIN
+    SELECT * INTO _w FROM df_engine.workers w WHERE w.worker_id = _worker_id;
+    IF NOT FOUND OR _w.key_hash <> sha256(convert_to(_key, 'UTF8')) THEN
+        RAISE EXCEPTION 'df: worker % is not registered', _worker_id USING ERRCODE = 'DF010';
+    END IF;
+    RETURN _w;
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.serves(_w df_engine.workers, _owner regrole) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN (_w).serves_all OR (_w).login = _owner;
+
+-- One turn: {"b","i","t" token,"x" execution,"h" head decided from,"events":[[kind,payload]],"activities":[{seq,lane,kind,
+-- input,token}],"timers":[{seq,due}],"waits":[{seq,target,ref}],"dropped":[seq],"status","next":payload,
+-- "next_events":[[kind,payload]]}. The caller holds the instance's lock, the token was compared.
+CREATE OR REPLACE FUNCTION df_engine.apply_turn(_i df_engine.instances, _worker_id bigint, _t json, _now timestamptz)
+RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _status text := _t->>'status';
+    _execution_id integer := _i.execution_id;
+    _head integer;
+    _dropped integer[];
+    _lost boolean := false;
+BEGIN
+    INSERT INTO df_engine.history (bucket, instance_id, execution_id, seq, kind, payload, recorded_at)
+        SELECT _i.bucket, _i.instance_id, _execution_id, _i.head_seq + e.ordinality, e.value->>0, e.value->>1, _now
+        FROM json_array_elements(_t->'events') WITH ORDINALITY e;
+    _head := _i.head_seq + json_array_length(_t->'events');
+    IF _status IN ('completed', 'failed', 'cancelled', 'continued') THEN
+        _lost := df_engine.clear_work(_i.bucket, _i.instance_id, _status <> 'continued');
+    ELSE
+        _dropped := ARRAY(SELECT d.value::text::integer FROM json_array_elements(_t->'dropped') d);
+        IF cardinality(_dropped) > 0 THEN
+            _lost := df_engine.drop_work(_i.bucket, _i.instance_id, _dropped);
+        END IF;
+        DELETE FROM df_engine.tasks WHERE bucket = _i.bucket AND instance_id = _i.instance_id AND seq = 0;
+    END IF;
+    IF _status = 'continued' THEN
+        _execution_id := _execution_id + 1;
+        INSERT INTO df_engine.history (bucket, instance_id, execution_id, seq, kind, payload, recorded_at)
+            VALUES (_i.bucket, _i.instance_id, _execution_id, 1, 'ExecutionStarted', _t->>'next', _now);
+        INSERT INTO df_engine.history (bucket, instance_id, execution_id, seq, kind, payload, recorded_at)
+            SELECT _i.bucket, _i.instance_id, _execution_id, 1 + e.ordinality, e.value->>0, e.value->>1, _now
+            FROM json_array_elements(_t->'next_events') WITH ORDINALITY e;
+        _head := 1 + json_array_length(_t->'next_events');
+        _i.execution_id := _execution_id;
+        IF _head = 1 THEN
+            PERFORM df_engine.ensure_turn(_i, NULL, NULL, _now);
+        END IF;
+    END IF;
+    PERFORM df_engine.schedule(_i, _execution_id, _worker_id, _t, _now);
+    UPDATE df_engine.instances SET
+            execution_id = _execution_id, head_seq = _head, updated_at = _now,
+            status = CASE WHEN _status IN ('completed', 'failed', 'cancelled') THEN _status
+                          WHEN status = 'cancelled' THEN status ELSE 'running' END,
+            ended_at = CASE WHEN _status IN ('completed', 'failed', 'cancelled') THEN _now END
+        WHERE bucket = _i.bucket AND instance_id = _i.instance_id;
+    IF _lost THEN
+        PERFORM df_engine.wake_holders();
+    END IF;
+    RETURN _head;
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.drop_work(_bucket smallint, _instance_id text, _seqs integer[]) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _running boolean;
+BEGIN
+    WITH gone AS (DELETE FROM df_engine.tasks
+                  WHERE bucket = _bucket AND instance_id = _instance_id AND seq = ANY (_seqs) AND seq > 0
+                  RETURNING worker_id)
+        SELECT coalesce(bool_or(worker_id IS NOT NULL), false) INTO _running FROM gone;
+    DELETE FROM df_engine.timers WHERE bucket = _bucket AND instance_id = _instance_id AND seq = ANY (_seqs);
+    DELETE FROM df_engine.instance_waits WHERE bucket = _bucket AND instance_id = _instance_id AND seq = ANY (_seqs);
+    RETURN _running;
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.schedule(
+    _i df_engine.instances, _execution_id integer, _worker_id bigint, _t json, _now timestamptz
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _for_others boolean := false;
+BEGIN
+    IF json_array_length(_t->'activities') > 0 THEN
+        WITH added AS (
+            INSERT INTO df_engine.tasks (bucket, instance_id, seq, execution_id, lane, kind, owner, database, queue,
+                                         interpreter, input, queued_at, visible_at, worker_id, token_hash, leased_at)
+                SELECT _i.bucket, _i.instance_id, a.seq, _execution_id, a.lane, a.kind, _i.owner, _i.database, _i.queue,
+                       _i.interpreter, a.input, _now, _now, CASE WHEN a.token IS NOT NULL THEN _worker_id END,
+                       CASE WHEN a.token IS NOT NULL THEN sha256(convert_to(a.token, 'UTF8')) END,
+                       CASE WHEN a.token IS NOT NULL THEN _now END
+                FROM json_to_recordset(_t->'activities') AS a(seq integer, lane text, kind text, input text, token text)
+                RETURNING worker_id)
+            SELECT bool_or(worker_id IS NULL) INTO _for_others FROM added;
+        IF _for_others THEN
+            PERFORM df_engine.wake();
+        END IF;
+    END IF;
+    INSERT INTO df_engine.timers (bucket, instance_id, seq, execution_id, due_at)
+        SELECT _i.bucket, _i.instance_id, a.seq, _execution_id, a.due
+        FROM json_to_recordset(_t->'timers') AS a(seq integer, due timestamptz);
+    INSERT INTO df_engine.instance_waits (bucket, instance_id, execution_id, seq, target_bucket, target_id)
+        SELECT _i.bucket, _i.instance_id, _execution_id, a.seq, df_engine.bucket_of(a.target), a.target
+        FROM (SELECT w.seq, df_engine.wait_target(_i, w.target, w.ref) AS target
+              FROM json_to_recordset(_t->'waits') AS w(seq integer, target text, ref json)) a;
+END $$;
+
+-- An id that a step computed: the result is a JSON string; anything that is no id becomes one that nobody has.
+CREATE OR REPLACE FUNCTION df_engine.wait_target(_i df_engine.instances, _target text, _ref json) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF _target IS NULL THEN
+        _target := df_engine.result_text(_i.bucket, _i.instance_id, _ref)::json #>> '{}';
+    END IF;
+    RETURN CASE WHEN _target ~ '^[0-9a-f]{8,32}$' THEN _target ELSE '00000000000000000000000000000000' END;
+END $$;
+
+-- Commit decided turns of different instances together. Nobody is waited for: a locked instance answers "busy".
+CREATE OR REPLACE FUNCTION df_engine.commit_turns_v1(_worker_id bigint, _key text, _turns json)
+RETURNS TABLE (n bigint, outcome text, head integer, clock timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+    _i df_engine.instances;
+    _t json;
+    _alone boolean := json_array_length(_turns) = 1;
+BEGIN
+    IF _alone THEN
+        SET LOCAL lock_timeout = '1s';
+    END IF;
+    FOR n, _t IN SELECT e.ordinality - 1, e.value FROM json_array_elements(_turns) WITH ORDINALITY e LOOP
+        clock := clock_timestamp();
+        head := NULL;
+        IF _alone THEN
+            SELECT * INTO _i FROM df_engine.instances i
+                WHERE i.bucket = (_t->>'b')::smallint AND i.instance_id = _t->>'i' FOR NO KEY UPDATE;
+        ELSE
+            SELECT * INTO _i FROM df_engine.instances i
+                WHERE i.bucket = (_t->>'b')::smallint AND i.instance_id = _t->>'i' FOR NO KEY UPDATE SKIP LOCKED;
+        END IF;
+        IF NOT FOUND THEN
+            outcome := 'busy';
+        ELSIF NOT df_engine.serves(_w, _i.owner) OR NOT EXISTS (
+                SELECT FROM df_engine.tasks k WHERE k.bucket = _i.bucket AND k.instance_id = _i.instance_id
+                    AND k.seq = 0 AND k.token_hash = sha256(convert_to(_t->>'t', 'UTF8'))) THEN
+            outcome := 'lost';
+        ELSIF _i.execution_id <> (_t->>'x')::integer OR _i.head_seq <> (_t->>'h')::integer THEN
+            outcome := 'conflict';
+        ELSE
+            head := df_engine.apply_turn(_i, _worker_id, _t, clock);
+            outcome := 'done';
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+-- A step outside its own transaction (HTTP, values, autocommit) completed.
+CREATE OR REPLACE FUNCTION df_engine.complete_v1(
+    _worker_id bigint, _key text, _bucket smallint, _instance_id text, _seq integer, _token text,
+    _result text, _completed text, _turn_token text,
+    OUT outcome text, OUT head integer, OUT clock timestamptz
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+BEGIN
+    SELECT f.outcome, f.head, f.clock INTO outcome, head, clock FROM df_engine.finish(
+        _bucket, _instance_id, _seq, _token, _result, _completed, NULL, NULL, NULL, NULL,
+        NULL, NULL, NULL, NULL, NULL, NULL, _turn_token, CASE WHEN NOT _w.serves_all THEN _w.login END) f;
+END $$;
+
+-- An attempt failed. With a delay (seconds) it is tried again then, and the attempt is noted; without, the step failed.
+CREATE OR REPLACE FUNCTION df_engine.fail_v1(
+    _worker_id bigint, _key text, _bucket smallint, _instance_id text, _seq integer, _token text,
+    _failure text, _delay double precision, _counts boolean, _turn_token text,
+    OUT outcome text, OUT head integer, OUT clock timestamptz
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+    _i df_engine.instances;
+    _payload text := '{"of":' || _seq || ',"failure":' || _failure || '}';
+BEGIN
+    clock := clock_timestamp();
+    SELECT * INTO _i FROM df_engine.instances i
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id FOR NO KEY UPDATE;
+    IF NOT FOUND OR NOT df_engine.serves(_w, _i.owner) THEN
+        outcome := 'lost';
+        RETURN;
+    END IF;
+    PERFORM FROM df_engine.tasks t WHERE t.bucket = _bucket AND t.instance_id = _instance_id AND t.seq = _seq
+        AND t.seq > 0 AND t.token_hash = sha256(convert_to(_token, 'UTF8')) FOR UPDATE;
+    IF NOT FOUND THEN
+        outcome := 'lost';
+    ELSIF _delay IS NULL THEN
+        DELETE FROM df_engine.tasks t WHERE t.bucket = _bucket AND t.instance_id = _instance_id AND t.seq = _seq;
+        head := df_engine.append_facts(_i, ARRAY['ActivityFailed'], ARRAY[_payload], clock);
+        outcome := CASE WHEN df_engine.ensure_turn(_i, _worker_id, sha256(convert_to(_turn_token, 'UTF8')), clock)
+                        THEN 'turn' ELSE 'noted' END;
+    ELSE
+        IF _counts THEN
+            head := df_engine.append_facts(_i, ARRAY['ActivityAttemptFailed'], ARRAY[_payload], clock);
+        END IF;
+        UPDATE df_engine.tasks t SET worker_id = NULL, token_hash = NULL, leased_at = NULL,
+                attempt = t.attempt + CASE WHEN _counts THEN 1 ELSE 0 END,
+                first_failed_at = CASE WHEN _counts THEN coalesce(t.first_failed_at, clock) ELSE t.first_failed_at END,
+                visible_at = clock + make_interval(secs => _delay)
+            WHERE t.bucket = _bucket AND t.instance_id = _instance_id AND t.seq = _seq;
+        outcome := 'again';
+        PERFORM df_engine.wake();
+    END IF;
+END $$;
+
+-- The server refused the statement inside a transaction: from now on it runs outside one. Noted before it runs.
+CREATE OR REPLACE FUNCTION df_engine.autocommit_v1(
+    _worker_id bigint, _key text, _bucket smallint, _instance_id text, _seq integer, _token text
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+    _i df_engine.instances;
+BEGIN
+    SELECT * INTO _i FROM df_engine.instances i
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id FOR NO KEY UPDATE;
+    IF NOT FOUND OR NOT df_engine.serves(_w, _i.owner) THEN
+        RETURN false;
+    END IF;
+    UPDATE df_engine.tasks t SET autocommit = true
+        WHERE t.bucket = _bucket AND t.instance_id = _instance_id AND t.seq = _seq
+          AND t.token_hash = sha256(convert_to(_token, 'UTF8'));
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM df_engine.append_facts(_i, ARRAY['ActivityModeChanged'],
+                                   ARRAY['{"of":' || _seq || ',"autocommit":true}'], clock_timestamp());
+    RETURN true;
+END $$;
+
+-- Unknown outcome: with the same token still there nothing was committed; a new token shuts the old message out.
+CREATE OR REPLACE FUNCTION df_engine.retake_v1(
+    _worker_id bigint, _key text, _bucket smallint, _instance_id text, _seq integer, _token text, _new_token text
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+BEGIN
+    PERFORM FROM df_engine.instances i
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id FOR NO KEY UPDATE;
+    UPDATE df_engine.tasks t SET token_hash = sha256(convert_to(_new_token, 'UTF8'))
+        WHERE t.bucket = _bucket AND t.instance_id = _instance_id AND t.seq = _seq AND t.worker_id = _w.worker_id
+          AND t.token_hash = sha256(convert_to(_token, 'UTF8'));
+    RETURN FOUND;
+END $$;
+
+-- Nobody can go on with this instance as it is: it keeps its history, and its turn, and is not claimed until resumed.
+CREATE OR REPLACE FUNCTION df_engine.park_v1(
+    _worker_id bigint, _key text, _bucket smallint, _instance_id text, _reason text
+) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+BEGIN
+    UPDATE df_engine.instances i SET parked = left(_reason, 4000), updated_at = clock_timestamp()
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id AND df_engine.serves(_w, i.owner);
+    UPDATE df_engine.tasks t SET visible_at = 'infinity', worker_id = NULL, token_hash = NULL, leased_at = NULL
+        WHERE t.bucket = _bucket AND t.instance_id = _instance_id AND t.seq = 0 AND t.worker_id = _w.worker_id;
+END $$;
+
+REVOKE ALL ON FUNCTION df_engine.worker_of(bigint, text),
+    df_engine.apply_turn(df_engine.instances, bigint, json, timestamptz),
+    df_engine.drop_work(smallint, text, integer[]),
+    df_engine.schedule(df_engine.instances, integer, bigint, json, timestamptz),
+    df_engine.wait_target(df_engine.instances, text, json) FROM PUBLIC;

@@ -1,0 +1,214 @@
+-- Workers: registering, beating, taking over from the dead. Beats and takeovers never wait for a row lock.
+
+-- A worker registers as its effective role, which must be its login: a function of somebody else that runs in a step's
+-- session cannot register, and without the key that was registered nothing can be claimed.
+CREATE OR REPLACE VIEW df.ingress_workers WITH (security_barrier) AS
+    SELECT NULL::regrole AS owner, NULL::text AS key_hash, NULL::text AS release, NULL::integer AS interpreter,
+           NULL::text AS host, NULL::integer AS pid, NULL::integer AS slots, NULL::double precision AS lease_seconds,
+           NULL::bigint AS instance_id
+    WHERE false;
+ALTER VIEW df.ingress_workers ALTER COLUMN owner SET DEFAULT quote_ident(current_user)::regrole;
+
+CREATE OR REPLACE FUNCTION df_engine.on_ingress_worker() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.owner IS DISTINCT FROM quote_ident(session_user)::regrole THEN
+        RAISE EXCEPTION 'df: a worker registers as the role that it logged in as (% is not %)', NEW.owner, session_user
+            USING ERRCODE = '42501';
+    END IF;
+    INSERT INTO df_engine.workers (login, serves_all, key_hash, release, interpreter, host, pid, slots, lease_seconds,
+                                   started_at, beat_at)
+        VALUES (NEW.owner,
+                EXISTS (SELECT FROM df_engine.service_logins s WHERE s.login = NEW.owner)
+                OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = NEW.owner),
+                decode(NEW.key_hash, 'hex'), left(NEW.release, 100), NEW.interpreter, left(NEW.host, 200), NEW.pid,
+                NEW.slots, NEW.lease_seconds, clock_timestamp(), clock_timestamp())
+        RETURNING worker_id INTO NEW.instance_id;
+    RETURN NEW;
+END $$;
+DROP TRIGGER IF EXISTS on_ingress_worker ON df.ingress_workers;
+CREATE TRIGGER on_ingress_worker INSTEAD OF INSERT ON df.ingress_workers
+    FOR EACH ROW EXECUTE FUNCTION df_engine.on_ingress_worker();
+
+-- A beat: the row's time moves, dead workers' tasks go back to the queue, and the answer lists what is leased to the
+-- caller. "gone" when the row is not there any more: the worker registers anew.
+CREATE OR REPLACE FUNCTION df_engine.beat_v1(_worker_id bigint, _key text, _draining boolean)
+RETURNS TABLE (instance_id text, seq integer, token_hash bytea)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+BEGIN
+    UPDATE df_engine.workers w SET beat_at = clock_timestamp(), draining = _draining
+        WHERE w.worker_id = (SELECT k.worker_id FROM df_engine.workers k WHERE k.worker_id = _worker_id
+                             FOR NO KEY UPDATE SKIP LOCKED);
+    RETURN QUERY SELECT t.instance_id, t.seq, t.token_hash FROM df_engine.tasks t WHERE t.worker_id = _worker_id;
+END $$;
+
+-- "Idle": whoever leaves work now will notify. Answers in how many seconds the next timer or retry is due.
+CREATE OR REPLACE FUNCTION df_engine.idle_v1(_worker_id bigint, _key text, _idle boolean) RETURNS double precision
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+    _next timestamptz;
+BEGIN
+    UPDATE df_engine.workers w SET idle = _idle, beat_at = clock_timestamp() WHERE w.worker_id = _worker_id;
+    IF _idle THEN
+        SELECT least((SELECT min(t.due_at) FROM df_engine.timers t),
+                     (SELECT min(t.visible_at) FROM df_engine.tasks t
+                      WHERE t.worker_id IS NULL AND t.visible_at > clock_timestamp())) INTO _next;
+    END IF;
+    RETURN CASE WHEN isfinite(_next) THEN extract(epoch FROM _next - clock_timestamp())::double precision END;
+END $$;
+
+-- Tasks of workers without a fresh beat (a missing row included) go back to the queue. An expired task whose row is
+-- locked is skipped: its finish is committing.
+CREATE OR REPLACE FUNCTION df_engine.reap_v1(_worker_id bigint, _key text) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+    _dead bigint;
+    _taken integer := 0;
+    _n integer;
+BEGIN
+    FOR _dead IN SELECT DISTINCT t.worker_id FROM df_engine.tasks t
+                 WHERE t.worker_id IS NOT NULL AND NOT EXISTS (
+                     SELECT FROM df_engine.workers w WHERE w.worker_id = t.worker_id
+                       AND w.beat_at > clock_timestamp() - make_interval(secs => w.lease_seconds)) LOOP
+        WITH free AS (
+            SELECT t.bucket, t.instance_id, t.seq FROM df_engine.tasks t
+                WHERE t.worker_id = _dead LIMIT 1000 FOR UPDATE SKIP LOCKED)
+        UPDATE df_engine.tasks t
+            SET worker_id = NULL, token_hash = NULL, leased_at = NULL, losses = t.losses + 1,
+                visible_at = CASE WHEN t.losses < 3 THEN t.visible_at
+                                  ELSE clock_timestamp() + make_interval(secs => least(300, 2 ^ least(t.losses - 2, 9))) END
+            FROM free WHERE t.bucket = free.bucket AND t.instance_id = free.instance_id AND t.seq = free.seq;
+        GET DIAGNOSTICS _n = ROW_COUNT;
+        _taken := _taken + _n;
+    END LOOP;
+    DELETE FROM df_engine.workers w WHERE w.worker_id = ANY (ARRAY(
+        SELECT k.worker_id FROM df_engine.workers k
+            WHERE k.beat_at < clock_timestamp() - make_interval(secs => k.lease_seconds * 10)
+              AND NOT EXISTS (SELECT FROM df_engine.tasks t WHERE t.worker_id = k.worker_id)
+            LIMIT 100 FOR UPDATE SKIP LOCKED));
+    DELETE FROM df_engine.sessions s WHERE NOT EXISTS (SELECT FROM df_engine.workers w WHERE w.worker_id = s.worker_id);
+    DELETE FROM df_engine.role_blocks s WHERE NOT EXISTS (SELECT FROM df_engine.workers w WHERE w.worker_id = s.worker_id);
+    IF _taken > 0 THEN
+        PERFORM df_engine.wake();
+    END IF;
+    RETURN _taken;
+END $$;
+
+-- Give tasks back to the queue (a drain, or a lease that no slot knows: its answer was lost on the way).
+CREATE OR REPLACE FUNCTION df_engine.release_v1(_worker_id bigint, _key text, _hashes bytea[]) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+    _n integer;
+BEGIN
+    WITH free AS (
+        SELECT t.bucket, t.instance_id, t.seq FROM df_engine.tasks t
+            WHERE t.worker_id = _worker_id AND t.token_hash = ANY (_hashes) FOR UPDATE SKIP LOCKED)
+    UPDATE df_engine.tasks t SET worker_id = NULL, token_hash = NULL, leased_at = NULL
+        FROM free WHERE t.bucket = free.bucket AND t.instance_id = free.instance_id AND t.seq = free.seq;
+    GET DIAGNOSTICS _n = ROW_COUNT;
+    PERFORM df_engine.wake();
+    RETURN _n;
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.deregister_v1(_worker_id bigint, _key text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+BEGIN
+    PERFORM df_engine.release_v1(_worker_id, _key,
+        ARRAY(SELECT t.token_hash FROM df_engine.tasks t WHERE t.worker_id = _worker_id));
+    DELETE FROM df_engine.sessions s WHERE s.worker_id = _worker_id;
+    DELETE FROM df_engine.role_blocks s WHERE s.worker_id = _worker_id;
+    DELETE FROM df_engine.workers w WHERE w.worker_id = _worker_id;
+END $$;
+
+-- Sessions of steps, so that whoever takes over can end what a dead or frozen worker left running.
+CREATE OR REPLACE FUNCTION df_engine.session_v1(
+    _worker_id bigint, _key text, _owner oid, _backend_pid integer, _backend_start timestamptz
+) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+BEGIN
+    IF _backend_start IS NULL THEN
+        DELETE FROM df_engine.sessions s WHERE s.worker_id = _worker_id AND s.backend_pid = _backend_pid;
+    ELSE
+        INSERT INTO df_engine.sessions (worker_id, owner, backend_pid, backend_start)
+            VALUES (_worker_id, _owner::regrole, _backend_pid, _backend_start)
+            ON CONFLICT (worker_id, backend_pid) DO UPDATE SET owner = EXCLUDED.owner, backend_start = EXCLUDED.backend_start;
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.dead_sessions_v1(_worker_id bigint, _key text)
+RETURNS TABLE (worker_id bigint, owner_name text, backend_pid integer, backend_start timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+BEGIN
+    RETURN QUERY
+        SELECT s.worker_id, r.rolname::text, s.backend_pid, s.backend_start
+        FROM df_engine.sessions s JOIN pg_roles r ON r.oid = s.owner
+        WHERE df_engine.serves(_w, s.owner) AND NOT EXISTS (
+            SELECT FROM df_engine.workers w WHERE w.worker_id = s.worker_id
+              AND w.beat_at > clock_timestamp() - make_interval(secs => w.lease_seconds));
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.forget_sessions_v1(_worker_id bigint, _key text, _dead bigint, _pids integer[])
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+BEGIN
+    DELETE FROM df_engine.sessions s WHERE s.worker_id = _dead AND s.backend_pid = ANY (_pids)
+        AND df_engine.serves(_w, s.owner);
+END $$;
+
+-- Whether a role can be logged in as at all, asked before a login is tried; and why steps of a role have to wait.
+CREATE OR REPLACE FUNCTION df_engine.role_state_v1(_owner oid, _database text)
+RETURNS TABLE (owner_name text, can_login boolean, can_connect boolean, database_exists boolean, proxy text, is_super boolean)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _db text := coalesce(_database, current_database());
+    _exists boolean := EXISTS (SELECT FROM pg_database d WHERE d.datname = _db);
+BEGIN
+    RETURN QUERY
+        SELECT r.rolname::text, r.rolcanlogin,
+               CASE WHEN _exists THEN has_database_privilege(r.oid, _db, 'CONNECT') ELSE false END, _exists,
+               (SELECT p.login::text FROM df_engine.proxies p JOIN pg_roles l ON l.oid = p.login
+                WHERE p.owner = r.oid::regrole LIMIT 1), r.rolsuper
+        FROM pg_roles r WHERE r.oid = _owner;
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.block_v1(_worker_id bigint, _key text, _owner oid, _reason text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+BEGIN
+    IF _reason IS NULL THEN
+        DELETE FROM df_engine.role_blocks b WHERE b.worker_id = _worker_id AND b.owner = _owner::regrole;
+    ELSE
+        INSERT INTO df_engine.role_blocks (worker_id, owner, reason, since)
+            VALUES (_worker_id, _owner::regrole, left(_reason, 1000), clock_timestamp())
+            ON CONFLICT (worker_id, owner) DO UPDATE SET reason = EXCLUDED.reason;
+    END IF;
+END $$;
+
+-- What a worker has to know before it begins: settings that it obeys, and whether it is wanted at all.
+CREATE OR REPLACE FUNCTION df_engine.hello_v1() RETURNS json
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN json_build_object(
+        'max_result_bytes', df_engine.setting('max_result_bytes')::bigint,
+        'retry_total_seconds', df_engine.setting('retry_total_seconds')::double precision,
+        'service', EXISTS (SELECT FROM df_engine.service_logins s WHERE s.login = quote_ident(session_user)::regrole)
+                   OR (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user));
+END $$;
+
+REVOKE ALL ON FUNCTION df_engine.on_ingress_worker() FROM PUBLIC;

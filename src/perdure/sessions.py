@@ -1,0 +1,163 @@
+"""Step sessions by (database, role). A session is never shared by two roles, and never goes back after an accident."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+import psycopg
+
+from perdure.activities.failures import ActivityError, Failure
+from perdure.activities.sql import STEP_OPTIONS, StepSession
+from perdure.eventstore.engine import Engine, connect
+from perdure.settings import Settings
+
+log = logging.getLogger("perdure")
+
+IDLE_SECONDS = 60.0
+REFUSED_SECONDS = 5.0
+# Refusals of the login itself: the administrator has to act, the step waits. Everything else is a failed attempt.
+_LOGIN_REFUSED = ("28P01", "28000")
+
+
+class RoleBlocked(Exception):
+    """The worker cannot log in as this role; its steps wait."""
+
+
+class Sessions:
+    """Opens, lends and keeps step sessions. Safe for many threads."""
+
+    def __init__(self, settings: Settings, engine: Engine, home: str) -> None:
+        self._settings = settings
+        self._engine = engine
+        self.home = home
+        self._free: dict[tuple[str, str], list[tuple[float, StepSession]]] = {}
+        self._lock = threading.Lock()
+        self._blocked: dict[int, float] = {}
+
+    def blocked(self) -> list[int]:
+        """Roles (oids) that cannot be logged in as, for now."""
+        now = time.monotonic()
+        with self._lock:
+            self._blocked = {role: until for role, until in self._blocked.items() if until > now}
+            return list(self._blocked)
+
+    def borrow(self, owner: int, role: str, database: str | None) -> StepSession:
+        """A session of this role. Raises ActivityError when the role cannot have one, RoleBlocked when it has to wait."""
+        key = (database or self.home, role)
+        with self._lock:
+            kept = self._free.get(key)
+            while kept:
+                _, session = kept.pop()
+                if session.usable:
+                    return session
+        return self._open(owner, role, database)
+
+    def give(self, session: StepSession) -> None:
+        """Bring a session back after its step."""
+        if not session.usable:
+            self.drop(session)
+            return
+        with self._lock:
+            self._free.setdefault(session.key, []).append((time.monotonic(), session))
+
+    def drop(self, session: StepSession) -> None:
+        """Throw a session away."""
+        session.close()
+
+    def prune(self) -> None:
+        """Close what has not been used for a while."""
+        limit = time.monotonic() - IDLE_SECONDS
+        stale: list[StepSession] = []
+        with self._lock:
+            for key, kept in list(self._free.items()):
+                stale += [session for used, session in kept if used < limit]
+                self._free[key] = [(used, session) for used, session in kept if used >= limit]
+                if not self._free[key]:
+                    del self._free[key]
+        for session in stale:
+            session.close()
+
+    def close(self) -> None:
+        """Close every free session."""
+        with self._lock:
+            kept, self._free = self._free, {}
+        for sessions in kept.values():
+            for _, session in sessions:
+                session.close()
+
+    # -- opening --------------------------------------------------------------------------------------------------
+
+    def _open(self, owner: int, role: str, database: str | None) -> StepSession:
+        where = database or self.home
+        state = self._state(owner, role, where, database)
+        login = state["proxy"] or role
+        try:
+            connection = self._connect(login, where)
+        except psycopg.OperationalError as error:
+            raise self._refused(owner, role, where, error) from None
+        try:
+            session = StepSession(connection, role, where, proxied=login != role)
+        except psycopg.Error as error:
+            connection.close()
+            raise self._refused(owner, role, where, error) from None
+        if database is None:
+            self._note(owner, session)
+        self._unblock(owner)
+        return session
+
+    def _connect(self, login: str, database: str) -> psycopg.Connection[Any]:
+        dsn = self._settings.dsn_for(login, database)
+        connection = connect(dsn, "perdure:worker:workflow-sql", STEP_OPTIONS)
+        connection.prepare_threshold = 2
+        return connection
+
+    def _state(self, owner: int, role: str, where: str, database: str | None) -> dict[str, Any]:
+        """Ask the catalogue first: what can never work fails in words that say why."""
+        rows = self._engine.call("role_state", owner, database)
+        failed = f"Failed to connect to database '{where}' as '{role}'"
+        if not rows:
+            raise ActivityError(Failure("submitted_by role no longer exists in pg_roles"))
+        name, can_login, can_connect, exists, proxy, _ = rows[0]
+        if name != role:
+            role = name
+        if not exists:
+            raise ActivityError(Failure(f'{failed}: database "{where}" does not exist', sqlstate="3D000"))
+        if not can_login and proxy is None:
+            raise ActivityError(Failure(f'{failed}: role "{role}" is not permitted to log in', sqlstate="28000"))
+        if not can_connect:
+            raise ActivityError(Failure(f'{failed}: permission denied for database "{where}"', sqlstate="42501"))
+        return {"proxy": proxy}
+
+    def _refused(self, owner: int, role: str, where: str, error: psycopg.Error) -> Exception:
+        message = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        words = f"Failed to connect to database '{where}' as '{role}': {message}"
+        if error.sqlstate in _LOGIN_REFUSED or _speaks_of_login(message):
+            log.warning("cannot log in as a role; its steps wait", extra={"role": role, "reason": message})
+            with self._lock:
+                self._blocked[owner] = time.monotonic() + REFUSED_SECONDS
+            self._engine.mine("block", owner, words)
+            return RoleBlocked(words)
+        return ActivityError(Failure(words, sqlstate=error.sqlstate or "08001", transient=True))
+
+    def _unblock(self, owner: int) -> None:
+        with self._lock:
+            known = self._blocked.pop(owner, None)
+        if known is not None:
+            self._engine.mine("block", owner, None)
+
+    def _note(self, owner: int, session: StepSession) -> None:
+        """Written down, so that whoever takes over can end what this worker leaves running."""
+        row = session.connection.execute(
+            "SELECT backend_start FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"
+        ).fetchone()
+        if row is not None:
+            self._engine.mine("session", owner, session.backend_pid, row[0])
+
+
+def _speaks_of_login(message: str) -> bool:
+    # libpq gives no SQLSTATE for a refused connection; these are the server's and libpq's own words.
+    words = ("password authentication failed", "no password supplied", "no pg_hba.conf entry", "authentication failed")
+    return any(word in message for word in words)

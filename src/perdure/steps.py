@@ -1,0 +1,418 @@
+"""Running steps: one lease at a time, and the chain of steps that follows from it in the same session."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from perdure.activities.failures import ActivityError, Failure
+from perdure.activities.http import TransientAnswer
+from perdure.activities.retry import next_delay
+from perdure.activities.sql import EMPTY, StatementError, StepSession, returns_no_rows
+from perdure.eventstore import codec
+from perdure.eventstore import events as ev
+from perdure.eventstore.engine import Answer, Engine, new_token, token_hash
+from perdure.eventstore.errors import NotRegistered
+from perdure.eventstore.events import Event, activity_completed
+from perdure.httpsteps import HttpSteps
+from perdure.instances import Entry, Instances, resolve
+from perdure.orchestrator.execution import Activity, Turn
+from perdure.orchestrator.nodes.loop import break_value
+from perdure.orchestrator.substitution import (
+    SubstitutionError,
+    bare_reference,
+    render_raw,
+    render_sql,
+    result_rows,
+    value_query,
+)
+from perdure.orchestrator.truth import is_true
+from perdure.sessions import RoleBlocked, Sessions
+from perdure.turns import Lease, Pending, Turns, activity_input, encoded, lane_of
+
+log = logging.getLogger("perdure")
+
+BLOCKED_DELAY = 2.0
+
+
+class Running:
+    """A step under way in this worker: how to recognise its lease, and how to stop it."""
+
+    __slots__ = ("cancelled", "hash", "session", "since")
+
+    def __init__(self, token_hash: bytes) -> None:
+        self.hash = token_hash
+        self.session: StepSession | None = None
+        self.cancelled = threading.Event()
+        self.since = time.monotonic()
+
+    def stop(self) -> None:
+        """The lease is over: nothing of the step shall take effect."""
+        self.cancelled.set()
+        session = self.session
+        if session is not None:
+            session.cancel()
+
+
+class Steps:
+    """Runs leases to their end. One instance serves all slots of a worker."""
+
+    def __init__(
+        self, engine: Engine, instances: Instances, sessions: Sessions, turns: Turns, http: HttpSteps, registry: Registry
+    ) -> None:
+        self._engine = engine
+        self._instances = instances
+        self._sessions = sessions
+        self._turns = turns
+        self._http = http
+        self._registry = registry
+        self.max_result_bytes = 64 << 20
+        self.retry_total_seconds = 15.0
+
+    def run(self, lease: Lease) -> None:
+        """Run the step, and every step that follows from it here, until the chain leaves this worker."""
+        following: Lease | None = lease
+        while following is not None:
+            running = self._registry.begin(following)
+            try:
+                following = self._one(following, running)
+            except NotRegistered:
+                log.warning("the worker's row is gone; the step's lease is over", extra={"instance_id": lease.instance_id})
+                return
+            except psycopg.Error as error:
+                log.warning("outcome unknown", extra={"instance_id": following.instance_id, "reason": _words(error)}, exc_info=log.isEnabledFor(logging.DEBUG))
+                following = self._recover(following)
+            finally:
+                self._registry.end(running)
+
+    def _one(self, lease: Lease, running: Running) -> Lease | None:
+        try:
+            if lease.overdue:
+                raise ActivityError(Failure(self._overdue()))
+            if lease.kind == "value":
+                return self._value(lease)
+            if lease.kind.startswith("http"):
+                return self._request(lease, running)
+            return self._sql(lease, running)
+        except TransientAnswer as error:
+            if self._delay(lease, error.failure) is None and not running.cancelled.is_set():
+                return self._complete(lease, error.result)
+            return self._failed(lease, error.failure, running)
+        except SubstitutionError as error:
+            return self._failed(lease, Failure(str(error)), running)
+        except ActivityError as error:
+            return self._failed(lease, error.failure, running)
+        except RoleBlocked:
+            self._put_back(lease, BLOCKED_DELAY)
+            return None
+
+    def _overdue(self) -> str:
+        settings = self._engine.hello()
+        cap, wait = settings.get("max_user_connections"), settings.get("execution_acquire_timeout")
+        return (
+            f"pg_durable: connection limit reached (max_user_connections={cap}). "
+            f"Timed out after {wait}s waiting for an available execution slot."
+        )
+
+    # -- kinds ------------------------------------------------------------------------------------------------------
+
+    def _inputs(self, lease: Lease) -> tuple[dict[str, str], dict[str, str]]:
+        results = resolve(self._engine, lease.instance_id, lease.names, lease.entry) if lease.names else {}
+        key = f"{lease.instance_id}-{lease.execution_id}-{lease.seq}"
+        return {**lease.variables, "sys_step_key": key}, results
+
+    def _value(self, lease: Lease) -> Lease | None:
+        variables, results = self._inputs(lease)
+        raw = break_value(render_raw(lease.text, variables, results))
+        return self._complete(lease, raw)
+
+    def _request(self, lease: Lease, running: Running) -> Lease | None:
+        variables, results = self._inputs(lease)
+        raw = self._http.perform(lease, variables, results, running.cancelled)
+        return self._complete(lease, raw)
+
+    def _sql(self, lease: Lease, running: Running) -> Lease | None:
+        variables, results = self._inputs(lease)
+        if bare_reference(lease.text):
+            statement = value_query(lease.text, variables, results)
+        else:
+            statement = render_sql(lease.text, variables, results)
+        if "\x00" in statement:
+            raise ActivityError(Failure("SQL execution failed: the statement holds a NUL character"))
+        session = self._sessions.borrow(lease.owner, lease.owner_name, lease.database)
+        running.session = session
+        if running.cancelled.is_set():
+            session.spoiled = True
+        try:
+            return self._in_session(lease, session, statement)
+        except psycopg.Error:
+            session.spoiled = True
+            raise
+        finally:
+            running.session = None
+            self._sessions.give(session)
+
+    def _in_session(self, lease: Lease, session: StepSession, statement: str) -> Lease | None:
+        home = lease.database is None or lease.database == self._sessions.home
+        if lease.autocommit or not home:
+            return self._outside(lease, session, statement)
+        if returns_no_rows(statement):
+            plan = Plan(lease, EMPTY)
+            row = session.run_and_finish(statement, plan.arguments(with_result=False))
+            return self._finished(plan, Answer(*row))
+        try:
+            xid = session.begin()
+            raw = session.run(statement, self.max_result_bytes)
+            plan = Plan(lease, raw)
+            row = session.finish(xid, plan.arguments(with_result=True))
+            return self._finished(plan, Answer(*row))
+        except StatementError as error:
+            if not error.needs_autocommit(statement):
+                raise
+        finally:
+            session.rollback()
+        if not self._engine.mine("autocommit", lease.bucket, lease.instance_id, lease.seq, lease.token)[0][0]:
+            return None
+        self._forget(lease)
+        return self._outside(lease, session, statement)
+
+    def _outside(self, lease: Lease, session: StepSession, statement: str) -> Lease | None:
+        """Autocommit, or another database: at least once, the completion in a commit of its own."""
+        if session.key[0] == self._sessions.home:
+            raw = session.run_outside(statement, self.max_result_bytes)
+        else:
+            raw = session.run_elsewhere(statement, self.max_result_bytes)
+        return self._complete(lease, raw)
+
+    # -- outcomes ---------------------------------------------------------------------------------------------------
+
+    def _complete(self, lease: Lease, raw: str) -> Lease | None:
+        plan = Plan(lease, raw, decide=False)
+        row = self._engine.mine(
+            "complete",
+            lease.bucket,
+            lease.instance_id,
+            lease.seq,
+            lease.token,
+            None if raw == EMPTY else raw,
+            codec.encode(plan.completed),
+            plan.turn_token,
+        )[0]
+        return self._finished(plan, Answer(*row))
+
+    def _finished(self, plan: Plan, answer: Answer) -> Lease | None:
+        lease, entry = plan.lease, plan.lease.entry
+        if answer.outcome == "done":
+            assert entry is not None
+            if plan.raw != EMPTY:
+                entry.keep(lease.execution_id, lease.seq, plan.raw)
+            if plan.following is None or not plan.following_token:
+                self._instances.put(entry)
+                return None
+            return plan.next_lease()
+        if plan.turn is not None:
+            lease.entry = entry = None  # what was decided ahead did not happen
+        elif entry is not None:
+            entry = self._observed(lease, entry, plan, answer)
+        if answer.outcome == "noted":
+            if entry is not None:
+                self._instances.put(entry)
+            return None
+        return self._turn(lease, plan.turn_token, entry, answer)
+
+    def _observed(self, lease: Lease, entry: Entry, plan: Plan, answer: Answer) -> Entry | None:
+        execution = entry.execution
+        if execution.execution_id != lease.execution_id or execution.head + 1 != answer.head:
+            return None
+        execution.observe(Event(execution.head + 1, ev.ACTIVITY_COMPLETED, plan.completed))
+        if plan.raw != EMPTY:
+            entry.keep(lease.execution_id, lease.seq, plan.raw)
+        return entry
+
+    def _turn(self, lease: Lease, token: str, entry: Entry | None, answer: Answer) -> Lease | None:
+        """Take the turn that this step left behind; its only next step goes on here."""
+        turn = Pending(lease.bucket, lease.instance_id, token, lease.owner, lease.capped, entry)
+        if entry is not None:
+            turn.now = answer.clock
+        leases = self._turns.take([turn])
+        return leases[0] if leases else None
+
+    def _failed(self, lease: Lease, failure: Failure, running: Running) -> Lease | None:
+        """Write a failed attempt: again after a while when that can help and time is left, else the step has failed."""
+        if running.cancelled.is_set():
+            self._forget(lease)
+            return None
+        delay = self._delay(lease, failure)
+        token = new_token()
+        row = self._engine.mine(
+            "fail",
+            lease.bucket,
+            lease.instance_id,
+            lease.seq,
+            lease.token,
+            codec.encode(failure.as_payload(lease.attempt)),
+            delay,
+            True,
+            token,
+        )[0]
+        answer = Answer(*row)
+        self._forget(lease)
+        if answer.outcome == "turn":
+            return self._turn(lease, token, None, answer)
+        return None
+
+    def _delay(self, lease: Lease, failure: Failure) -> float | None:
+        if not failure.transient:
+            return None
+        elapsed = 0.0
+        if lease.first_failed_at is not None:
+            elapsed = max((datetime.now(UTC) - lease.first_failed_at).total_seconds(), 0.0)
+        return next_delay(lease.attempt, elapsed, self.retry_total_seconds, random.random(), failure.retry_after)
+
+    def _put_back(self, lease: Lease, delay: float) -> None:
+        arguments = (lease.bucket, lease.instance_id, lease.seq, lease.token, "{}", delay, False, new_token())
+        self._engine.mine("fail", *arguments)
+        self._forget(lease)
+
+    def _forget(self, lease: Lease) -> None:
+        """Whatever was remembered of the instance is not true any more."""
+        lease.entry = None
+
+    # -- unknown outcomes -------------------------------------------------------------------------------------------
+
+    def _recover(self, lease: Lease) -> Lease | None:
+        """A connection was lost after something was sent: believe nothing, ask under the lock.
+
+        The same token still there means that it did not commit; a new token makes sure that it never will.
+        """
+        self._forget(lease)
+        token = new_token()
+        for pause in (0.05, 0.2, 0.5, 1.0, 2.0):
+            try:
+                row = self._engine.mine("retake", lease.bucket, lease.instance_id, lease.seq, lease.token, token)
+            except psycopg.Error:
+                time.sleep(pause)
+                continue
+            if not row[0][0]:
+                return None
+            lease.token = token
+            failure = Failure("the connection to the database was lost", sqlstate="08006", transient=True)
+            return self._failed(lease, failure, Running(b""))
+        return None  # the lease lapses; whoever is there then goes on
+
+
+class Plan:
+    """What a finish sends: the completion, and the decisions made ahead where the outcome cannot change them."""
+
+    def __init__(self, lease: Lease, raw: str, decide: bool = True) -> None:
+        self.lease = lease
+        self.raw = raw
+        self.turn: Turn | None = None
+        self.following: Activity | None = None
+        self.following_token: str | None = None
+        self.turn_token = new_token()
+        self.head: int | None = None
+        truth = raw != EMPTY and is_true(raw)
+        rows = 0 if raw == EMPTY else result_rows(raw)
+        self.completed = activity_completed(lease.seq, truth, rows, raw == EMPTY)
+        entry = lease.entry
+        if decide and entry is not None and entry.execution.execution_id == lease.execution_id:
+            self._decide(entry, truth)
+
+    def _decide(self, entry: Entry, truth: bool) -> None:
+        execution = entry.execution
+        if not execution.foreseeable(self.lease.seq, truth):
+            return
+        self.head = execution.head
+        execution.observe(Event(execution.head + 1, ev.ACTIVITY_COMPLETED, self.completed))
+        self.turn = execution.take_turn(None)
+        if self.turn.activities:
+            self.following = self.turn.activities[0]
+            if not self.lease.capped and lane_of(self.following.kind) == "sql":
+                self.following_token = new_token()
+
+    def arguments(self, with_result: bool) -> tuple[Any, ...]:
+        """The arguments of finish, in order."""
+        lease, turn, after = self.lease, self.turn, self.following
+        result = (None if self.raw == EMPTY else self.raw,) if with_result else ()
+        events = encoded(turn.events) if turn is not None else None
+        return (
+            lease.bucket,
+            lease.instance_id,
+            lease.seq,
+            lease.token,
+            *result,
+            codec.encode(self.completed),
+            lease.execution_id,
+            self.head,
+            [kind for kind, _ in events] if events else None,
+            [payload for _, payload in events] if events else None,
+            after.seq if after else None,
+            lane_of(after.kind) if after else None,
+            after.kind if after else None,
+            activity_input(after) if after else None,
+            self.following_token,
+            turn.status if turn is not None and turn.status != "running" else None,
+            self.turn_token,
+        )
+
+    def next_lease(self) -> Lease:
+        """The step that follows, leased to this worker by the same commit."""
+        assert self.following is not None and self.following_token
+        lease = self.lease
+        return Lease(
+            bucket=lease.bucket,
+            instance_id=lease.instance_id,
+            execution_id=lease.execution_id,
+            seq=self.following.seq,
+            token=self.following_token,
+            owner=lease.owner,
+            owner_name=lease.owner_name,
+            database=lease.database,
+            kind=self.following.kind,
+            text=self.following.text,
+            names=self.following.names,
+            label=lease.label,
+            variables=lease.variables,
+            entry=lease.entry,
+        )
+
+
+class Registry:
+    """The steps under way, so that a beat can compare them with what the engine says is leased to this worker."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[bytes, Running] = {}
+
+    def begin(self, lease: Lease) -> Running:
+        """A step begins."""
+        running = Running(token_hash(lease.token))
+        with self._lock:
+            self._running[running.hash] = running
+        return running
+
+    def end(self, running: Running) -> None:
+        """It is over."""
+        with self._lock:
+            self._running.pop(running.hash, None)
+
+    def snapshot(self) -> dict[bytes, Running]:
+        """What is under way now."""
+        with self._lock:
+            return dict(self._running)
+
+    def stop_all(self) -> None:
+        """Every lease is over."""
+        for running in self.snapshot().values():
+            running.stop()
+
+
+def _words(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

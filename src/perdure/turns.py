@@ -1,0 +1,265 @@
+"""Taking turns: bring folds up to date, decide, commit many together, and keep what goes on in this worker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from perdure.eventstore import codec
+from perdure.eventstore import events as ev
+from perdure.eventstore.engine import Claimed, Engine, new_token
+from perdure.instances import Entry, Instances
+from perdure.orchestrator.errors import NondeterminismError
+from perdure.orchestrator.execution import Activity, Execution, Turn
+from perdure.orchestrator.graph import GraphError
+
+log = logging.getLogger("perdure")
+
+ROUNDS = 20
+
+
+@dataclass(slots=True)
+class Lease:
+    """A step that this worker may run: the right to it, what to run, and the fold when it is at hand."""
+
+    bucket: int
+    instance_id: str
+    execution_id: int
+    seq: int
+    token: str
+    owner: int
+    owner_name: str
+    database: str | None
+    kind: str
+    text: str
+    names: dict[str, Any]
+    label: str | None
+    variables: Any
+    attempt: int = 1
+    autocommit: bool = False
+    first_failed_at: datetime | None = None
+    overdue: bool = False
+    capped: bool = False
+    entry: Entry | None = None
+    taken_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Pending:
+    """A turn that this worker holds the token of."""
+
+    bucket: int
+    instance_id: str
+    token: str
+    owner: int
+    capped: bool = False
+    entry: Entry | None = None
+    now: datetime | None = None
+    claimed: Claimed | None = None
+    message: dict[str, Any] = field(default_factory=dict)
+    following: Activity | None = None
+    following_token: str = ""
+
+
+class Turns:
+    """Takes turns for a worker. ``eager`` says whether a step may be kept by the worker that decided it."""
+
+    def __init__(self, engine: Engine, instances: Instances, eager: Callable[[], bool]) -> None:
+        self._engine = engine
+        self._instances = instances
+        self._eager = eager
+
+    def take(self, pending: list[Pending]) -> list[Lease]:
+        """Take these turns to their end (done, lost or parked); the steps that came of them and stay here."""
+        leases: list[Lease] = []
+        for _ in range(ROUNDS):
+            if not pending:
+                break
+            ready = self._load(pending)
+            decided = [turn for turn in ready if self._decide(turn)]
+            pending = self._commit(decided, leases)
+        if pending:
+            log.warning("turns given up for now", extra={"instances": [turn.instance_id for turn in pending]})
+        return leases
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def _load(self, pending: list[Pending]) -> list[Pending]:
+        """Bring every fold to the head; entries that cannot be folded are parked."""
+        wanted: list[tuple[str, int, int]] = []
+        for turn in pending:
+            if turn.entry is None and turn.claimed is not None and turn.claimed.graph is not None:
+                self._begin(turn)
+            if turn.now is None:
+                if turn.entry is None:
+                    turn.entry = self._instances.take(turn.instance_id)
+                known = turn.entry.execution if turn.entry is not None else None
+                wanted.append((turn.instance_id, known.execution_id, known.head) if known else (turn.instance_id, 0, 0))
+        if not wanted:
+            return [turn for turn in pending if turn.entry is not None]
+        loaded = self._engine.load(wanted)
+        ready = []
+        for turn in pending:
+            if turn.now is not None:
+                if turn.entry is not None:
+                    ready.append(turn)
+                continue
+            found = loaded.get(turn.instance_id)
+            if found is None:
+                continue
+            try:
+                turn.entry = self._instances.updated(turn.entry, found)
+                turn.now = found.clock
+                ready.append(turn)
+            except (NondeterminismError, GraphError, LookupError, ValueError, TypeError, AssertionError) as error:
+                self._park(turn, error)
+        return ready
+
+    def _begin(self, turn: Pending) -> None:
+        assert turn.claimed is not None
+        try:
+            turn.entry = self._instances.fresh(turn.claimed)
+            turn.now = turn.claimed.clock
+        except (GraphError, LookupError, ValueError, TypeError) as error:
+            turn.now = turn.claimed.clock
+            self._park(turn, error)
+        turn.claimed = None
+
+    def _park(self, turn: Pending, error: Exception) -> None:
+        """Nobody of this release can go on with the instance: say why, keep everything, do not guess."""
+        log.error("instance parked", extra={"instance_id": turn.instance_id, "reason": str(error)})
+        self._engine.mine("park", turn.bucket, turn.instance_id, f"{type(error).__name__}: {error}")
+        turn.entry = None
+
+    # -- deciding -----------------------------------------------------------------------------------------------------
+
+    def _decide(self, turn: Pending) -> bool:
+        entry = turn.entry
+        assert entry is not None
+        execution = entry.execution
+        if execution.status != "running":
+            return False
+        head = execution.head
+        try:
+            decision = execution.take_turn(turn.now)
+        except (LookupError, ValueError, TypeError, AssertionError, RecursionError) as error:
+            self._park(turn, error)
+            return False
+        message = turn_message(decision, head)
+        if decision.next_started is not None:
+            self._continue(turn, decision, message)
+        elif decision.status == "running":
+            self._add_work(turn, decision, message)
+        turn.message = {"b": turn.bucket, "i": turn.instance_id, "t": turn.token, "x": execution.execution_id, **message}
+        return True
+
+    def _continue(self, turn: Pending, decision: Turn, message: dict[str, Any]) -> None:
+        """The next execution begins in the same commit, with its first turn where that leaves work."""
+        assert turn.entry is not None and decision.next_started is not None
+        old = turn.entry.execution
+        started = decision.next_started
+        following = Execution(old.graph, old.instance_id, old.execution_id + 1, started, old.variables)
+        first = following.take_turn(turn.now)
+        message["next"] = codec.encode(started)
+        if first.status == "running":
+            message["next_events"] = encoded(first.events)
+            self._add_work(turn, first, message)
+            turn.entry.execution = following
+        else:
+            message["next_events"] = []
+            turn.entry.execution = Execution(old.graph, old.instance_id, old.execution_id + 1, started, old.variables)
+
+    def _add_work(self, turn: Pending, decision: Turn, message: dict[str, Any]) -> None:
+        activities = decision.activities
+        turn.following = None
+        if len(activities) == 1 and not turn.capped and lane_of(activities[0].kind) == "sql" and self._eager():
+            turn.following = activities[0]
+            turn.following_token = new_token()
+        message["activities"] = [
+            {
+                "seq": a.seq,
+                "lane": lane_of(a.kind),
+                "kind": a.kind,
+                "input": activity_input(a),
+                "token": turn.following_token if a is turn.following else None,
+            }
+            for a in activities
+        ]
+        message["timers"] = [{"seq": seq, "due": due.isoformat()} for seq, due in decision.timers.items()]
+
+    # -- committing ---------------------------------------------------------------------------------------------------
+
+    def _commit(self, decided: list[Pending], leases: list[Lease]) -> list[Pending]:
+        """Commit; what has to be decided again comes back."""
+        if not decided:
+            return []
+        again = []
+        answers = self._engine.commit_turns([turn.message for turn in decided])
+        for turn, answer in zip(decided, answers, strict=True):
+            entry = turn.entry
+            assert entry is not None
+            if answer.outcome == "done":
+                if turn.following is not None:
+                    leases.append(self._lease(turn, turn.following))
+                else:
+                    self._instances.put(entry)
+            elif answer.outcome in ("conflict", "busy"):
+                turn.entry, turn.now, turn.following = None, None, None
+                again.append(turn)
+        return again
+
+    def _lease(self, turn: Pending, activity: Activity) -> Lease:
+        entry = turn.entry
+        assert entry is not None
+        return Lease(
+            bucket=turn.bucket,
+            instance_id=turn.instance_id,
+            execution_id=entry.execution.execution_id,
+            seq=activity.seq,
+            token=turn.following_token,
+            owner=turn.owner,
+            owner_name=entry.owner_name,
+            database=entry.database,
+            kind=activity.kind,
+            text=activity.text,
+            names=activity.names,
+            label=entry.label,
+            variables=entry.variables,
+            entry=entry,
+        )
+
+
+def lane_of(kind: str) -> str:
+    """Which slots run this kind of activity."""
+    return "http" if kind.startswith("http") else "sql"
+
+
+def activity_input(activity: Activity) -> str:
+    """What any worker needs to run the step without folding the instance."""
+    return codec.encode({"query": activity.text, "names": activity.names})
+
+
+def encoded(events: list[tuple[str, dict[str, Any]]]) -> list[list[str]]:
+    """Events as (kind, JSON text)."""
+    return [[kind, codec.encode(data)] for kind, data in events]
+
+
+def turn_message(decision: Turn, head: int) -> dict[str, Any]:
+    """A decision as ``df_engine.apply_turn`` takes it, work not included."""
+    waits = [
+        {"seq": head + place, "target": data.get("instance"), "ref": data.get("ref")}
+        for place, (kind, data) in enumerate(decision.events, start=1)
+        if kind == ev.INSTANCE_AWAITED
+    ]
+    return {
+        "h": head,
+        "events": encoded(decision.events),
+        "activities": [],
+        "timers": [],
+        "waits": waits,
+        "dropped": decision.dropped,
+        "status": decision.status,
+    }

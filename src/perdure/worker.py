@@ -1,0 +1,437 @@
+"""The worker: claims work, takes turns, runs steps, beats, and stops when it is told to.
+
+::
+
+    dispatcher   claim -> turns (a batch, one commit) -> steps to the slots
+    slots        a step, and the chain of steps that follows from it
+    keeper       beats, takes over from the dead, compares leases        never waits for a step
+    listener     wakes the dispatcher                                    only a hint
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import threading
+import time
+from collections import deque
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psycopg
+
+from perdure.activities.http import HttpClient
+from perdure.eventstore import codec
+from perdure.eventstore.calls import CALLS
+from perdure.eventstore.engine import CONTROL_OPTIONS, Claimed, Connections, Engine, connect, token_hash
+from perdure.eventstore.errors import NotRegistered
+from perdure.httpsteps import HttpSteps
+from perdure.instances import Instances, system_variables
+from perdure.orchestrator.execution import INTERPRETER
+from perdure.sessions import Sessions
+from perdure.settings import Settings
+from perdure.steps import Registry, Steps
+from perdure.turns import Lease, Pending, Turns
+
+log = logging.getLogger("perdure")
+
+TURNS_PER_CLAIM = 32
+SHORT_STEP = 0.05
+AGED_BACKLOG = 1.0
+DRAIN_SECONDS = 30.0
+REST = 0.5
+
+
+class Worker:
+    """One worker process. ``run`` returns when it was asked to stop and has finished what it held."""
+
+    def __init__(self, settings: Settings, http: HttpClient | None = None) -> None:
+        self.settings = settings
+        self.stopping = threading.Event()
+        self.wakeup = threading.Event()
+        self.compare = threading.Event()
+        self.connections = Connections(settings.dsn, settings.slots + min(settings.http_slots, 8) + 3)
+        self.engine = Engine(self.connections)
+        self.instances = Instances()
+        self.registry = Registry()
+        self.turns = Turns(self.engine, self.instances, self._may_keep)
+        self.backlog: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
+        self.http_backlog: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
+        self._waiting: dict[bytes, float] = {}
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._http_busy = 0
+        self._durations: deque[float] = deque([0.0], maxlen=20)
+        self._claiming = threading.Event()
+        self._kept_this_claim = 0
+        self.http = http
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Serve until asked to stop."""
+        self._hello()
+        threads = [threading.Thread(target=self._keep, name="keeper", daemon=True)]
+        threads += [threading.Thread(target=self._listen, name="listener", daemon=True)]
+        slots = [
+            threading.Thread(target=self._slot, args=(self.backlog, False), name=f"slot-{n}", daemon=True)
+            for n in range(self.settings.slots)
+        ]
+        slots += [
+            threading.Thread(target=self._slot, args=(self.http_backlog, True), name=f"http-{n}", daemon=True)
+            for n in range(self.settings.http_slots)
+        ]
+        for thread in threads + slots:
+            thread.start()
+        log.info("worker started", extra={"worker_id": self.engine.identity.worker_id, "slots": self.settings.slots})
+        self._dispatch()
+        self._drain(slots)
+        return 0
+
+    def _hello(self) -> None:
+        """Registers; a server that is not there yet is waited for."""
+        while True:
+            try:
+                hello = self.engine.hello()
+                break
+            except psycopg.OperationalError as error:
+                log.warning("the database does not answer; trying again", extra={"reason": str(error).strip()})
+                if self.stopping.wait(1.0):
+                    raise
+        info = psycopg.conninfo.conninfo_to_dict(self.settings.dsn)
+        with self.connections.borrow() as connection:
+            home = connection.info.dbname or str(info.get("dbname"))
+            login = connection.info.user
+        if not self.settings.role_dsn and not hello["service"]:
+            log.info("serving the workflows of one role", extra={"role": login})
+        self.sessions = Sessions(self.settings, self.engine, home)
+        self.steps = Steps(
+            self.engine, self.instances, self.sessions, self.turns, HttpSteps(self.engine, self.http), self.registry
+        )
+        self.steps.max_result_bytes = int(hello["max_result_bytes"])
+        self.steps.retry_total_seconds = float(hello["retry_total_seconds"])
+        self._register()
+
+    def _register(self) -> None:
+        self.engine.register(_release(), INTERPRETER, self.settings.slots, self.settings.lease_seconds)
+
+    def stop(self) -> None:
+        """Ask the worker to finish what it holds and end."""
+        self.stopping.set()
+        self.wakeup.set()
+
+    def _drain(self, slots: list[threading.Thread]) -> None:
+        log.info("stopping: finishing what is under way")
+        for _ in range(self.settings.slots):
+            self.backlog.put(None)
+        for _ in range(self.settings.http_slots):
+            self.http_backlog.put(None)
+        until = time.monotonic() + DRAIN_SECONDS
+        for thread in slots:
+            thread.join(max(0.0, until - time.monotonic()))
+        try:
+            self.engine.mine("deregister")
+        except (psycopg.Error, NotRegistered):
+            log.warning("could not deregister; the leases lapse by themselves")
+        self.registry.stop_all()
+        self.sessions.close()
+        self.connections.close()
+        log.info("worker stopped")
+
+    # -- slots --------------------------------------------------------------------------------------------------------
+
+    def _may_keep(self) -> bool:
+        """Whether a step that a turn has just decided stays here: a slot is free, or soon will be."""
+        if self.stopping.is_set():
+            return False
+        if threading.current_thread().name.startswith("slot-"):
+            return True
+        with self._lock:
+            room = self.settings.slots - self._busy - len(self._waiting) - self._kept_this_claim
+            if sum(self._durations) / len(self._durations) < SHORT_STEP:
+                room += 4 * self.settings.slots
+            if room <= 0:
+                return False
+            self._kept_this_claim += 1
+            return True
+
+    def _slot(self, backlog: queue.SimpleQueue[Lease | None], http: bool) -> None:
+        while (lease := backlog.get()) is not None:
+            with self._lock:
+                if not http and self._waiting.pop(token_hash(lease.token), None) is None:
+                    continue  # it waited too long and went back to the queue
+                self._count(http, 1)
+            began = time.monotonic()
+            try:
+                self.steps.run(lease)
+            except Exception as error:
+                log.exception("a step's outcome could not be written", extra={"instance_id": lease.instance_id})
+                if not isinstance(error, (psycopg.Error, NotRegistered)):
+                    time.sleep(0.05)
+            finally:
+                with self._lock:
+                    self._count(http, -1)
+                    if not http:
+                        self._durations.append(time.monotonic() - began)
+                self.wakeup.set()
+
+    def _count(self, http: bool, change: int) -> None:
+        if http:
+            self._http_busy += change
+        else:
+            self._busy += change
+
+    def _submit(self, lease: Lease) -> None:
+        if lease.kind.startswith("http"):
+            self.http_backlog.put(lease)
+            return
+        with self._lock:
+            self._waiting[token_hash(lease.token)] = time.monotonic()
+        self.backlog.put(lease)
+
+    # -- dispatcher ---------------------------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        idle = False
+        full_at = 0.0
+        mark = 0
+        while not self.stopping.is_set():
+            self.wakeup.clear()
+            try:
+                full = time.monotonic() >= full_at
+                if full:
+                    full_at = time.monotonic() + min(1.0, self.settings.poll_seconds)
+                claimed, wanted = self._claim(0 if full else mark, full)
+                if full:
+                    mark = min((task.task_no for task in claimed), default=0)
+                self._begin(claimed)
+                if len(claimed) >= wanted > 0:
+                    if idle:
+                        self.engine.mine("idle", False)
+                        idle = False
+                    continue
+                if claimed:
+                    continue
+                pause = self.settings.poll_seconds
+                if not idle and self._free()[0] > 0:
+                    idle = True
+                    self.engine.mine("idle", True)
+                    continue
+                due = self._next_due() if idle else None
+                if due is not None:
+                    pause = min(pause, max(due, 0.001))
+                self.wakeup.wait(pause)
+            except NotRegistered:
+                self._start_over()
+                idle = False
+            except psycopg.Error as error:
+                log.warning("claim failed; trying again", extra={"reason": str(error).strip()})
+                self.stopping.wait(REST)
+
+    def _next_due(self) -> float | None:
+        """Seconds to the next timer, asked for with the idle flag, at most once a pause."""
+        return self.engine.mine("idle", True)[0][0]  # type: ignore[no-any-return]
+
+    def _free(self) -> tuple[int, int]:
+        with self._lock:
+            steps = self.settings.slots - self._busy - len(self._waiting)
+        return max(steps, 0), max(self.settings.http_slots - self._http_busy - self.http_backlog.qsize(), 0)
+
+    def _claim(self, mark: int, full: bool) -> tuple[list[Claimed], int]:
+        steps, http = self._free()
+        turns = TURNS_PER_CLAIM
+        if len(self._waiting) >= 4 * self.settings.slots:
+            turns = TURNS_PER_CLAIM // 4
+        self._claiming.set()
+        try:
+            self._kept_this_claim = 0
+            claimed = self.engine.claim(turns, steps, http, mark, full, self.sessions.blocked())
+        finally:
+            self._claiming.clear()
+        return claimed, turns
+
+    def _begin(self, claimed: list[Claimed]) -> None:
+        turns = [pending_of(task) for task in claimed if task.seq == 0]
+        for task in claimed:
+            if task.seq != 0:
+                self._submit(lease_of(task))
+        if turns:
+            for lease in self.turns.take(turns):
+                self._submit(lease)
+
+    def _start_over(self) -> None:
+        """Others took the work over: stop what runs, forget what was known, register anew."""
+        log.warning("this worker was taken for dead; registering anew")
+        self.registry.stop_all()
+        with self._lock:
+            self._waiting.clear()
+        self.instances.clear()
+        try:
+            self._register()
+        except psycopg.Error as error:
+            log.warning("cannot register", extra={"reason": str(error).strip()})
+            self.stopping.wait(REST)
+
+    # -- keeper -------------------------------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        interval = max(self.settings.lease_seconds / 4, 0.25)
+        connection: psycopg.Connection[Any] | None = None
+        suspects: set[bytes] = set()
+        while True:
+            self.compare.wait(interval)
+            self.compare.clear()
+            try:
+                if connection is None or connection.closed:
+                    connection = connect(self.settings.dsn, "perdure:worker:keeper", CONTROL_OPTIONS)
+                suspects = self._beat(connection, suspects)
+                self._release_aged(connection)
+                if self.engine.mine("reap", connection=connection)[0][0]:
+                    self.wakeup.set()
+                self._end_dead_sessions(connection)
+                self.sessions.prune()
+            except NotRegistered:
+                self.wakeup.set()
+            except (psycopg.Error, OSError) as error:
+                log.warning("beat failed", extra={"reason": str(error).strip()})
+                if connection is not None:
+                    connection.close()
+                time.sleep(0.1)
+
+    def _beat(self, connection: psycopg.Connection[Any], suspects: set[bytes]) -> set[bytes]:
+        """Beat, stop steps whose lease is gone, and give back leases that nobody here knows (twice in a row)."""
+        before = self.registry.snapshot()
+        with self._lock:
+            before_waiting = set(self._waiting)
+        rows = self.engine.mine("beat", self.stopping.is_set(), connection=connection)
+        leased = {bytes(row[2]): int(row[1]) for row in rows}
+        now = self.registry.snapshot()
+        for digest, running in before.items():
+            if digest in now and digest not in leased and not running.cancelled.is_set():
+                self._stop_if_lost(connection, digest, running)
+        known = before.keys() | now.keys() | before_waiting | set(self._waiting)
+        unknown = {digest for digest in leased if digest not in known}
+        lost = unknown & suspects
+        if lost and not self._claiming.is_set():
+            log.warning("giving back leases that no slot knows", extra={"count": len(lost)})
+            self.engine.mine("release", list(lost), connection=connection)
+        return unknown - lost
+
+    def _stop_if_lost(self, connection: psycopg.Connection[Any], digest: bytes, running: Any) -> None:
+        """Ask once more: a retake may have changed the token between the two looks."""
+        rows = self.engine.mine("beat", self.stopping.is_set(), connection=connection)
+        if digest not in {bytes(row[2]) for row in rows} and digest in self.registry.snapshot():
+            running.stop()
+
+    def _release_aged(self, connection: psycopg.Connection[Any]) -> None:
+        """Steps that wait for a slot here while others may be free go back to the queue."""
+        limit = time.monotonic() - AGED_BACKLOG
+        with self._lock:
+            aged = [digest for digest, since in self._waiting.items() if since < limit]
+            for digest in aged:
+                del self._waiting[digest]
+        if aged:
+            self.engine.mine("release", aged, connection=connection)
+
+    def _end_dead_sessions(self, connection: psycopg.Connection[Any]) -> None:
+        """End the step sessions of dead or frozen workers, by a login of the same role."""
+        rows = self.engine.mine("dead_sessions", connection=connection)
+        by_role: dict[tuple[int, str], list[Any]] = {}
+        for worker_id, role, pid, began in rows:
+            by_role.setdefault((worker_id, role), []).append((pid, began))
+        for (worker_id, role), sessions in by_role.items():
+            try:
+                with connect(
+                    self.settings.dsn_for(role, self.sessions.home), "perdure:worker:keeper", {}
+                ) as own:
+                    for pid, began in sessions:
+                        own.execute(CALLS["end_backend"], (pid, began))
+            except psycopg.Error as error:
+                log.warning("cannot end a dead worker's sessions", extra={"role": role, "reason": str(error).strip()})
+            self.engine.mine("forget_sessions", worker_id, [pid for pid, _ in sessions], connection=connection)
+
+    # -- listener -----------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                with connect(self.settings.wake_dsn, "perdure:worker:listener", {}) as connection:
+                    connection.execute(CALLS["listen"])
+                    self.wakeup.set()
+                    while not self.stopping.is_set():
+                        for note in connection.notifies(timeout=5.0):
+                            if note.payload == "leases":
+                                self.compare.set()
+                            self.wakeup.set()
+            except (psycopg.Error, OSError) as error:
+                log.debug("not listening; polling", extra={"reason": str(error).strip()})
+                self.stopping.wait(2.0)
+
+
+def pending_of(task: Claimed) -> Pending:
+    """A claimed turn."""
+    return Pending(
+        task.bucket, task.instance_id, task.token, task.owner, task.capped, claimed=task if task.graph is not None else None
+    )
+
+
+def lease_of(task: Claimed) -> Lease:
+    """A claimed step: everything that it needs came with the claim."""
+    asked = codec.decode(task.input or "{}")
+    return Lease(
+        bucket=task.bucket,
+        instance_id=task.instance_id,
+        execution_id=task.execution_id,
+        seq=task.seq,
+        token=task.token,
+        owner=task.owner,
+        owner_name=task.owner_name,
+        database=task.database,
+        kind=task.kind,
+        text=str(asked.get("query", "")),
+        names=dict(asked.get("names") or {}),
+        label=task.label,
+        variables=system_variables(task.variables, task.instance_id, task.label),
+        attempt=task.attempt,
+        autocommit=task.autocommit,
+        first_failed_at=task.first_failed_at,
+        overdue=task.overdue,
+        capped=task.capped,
+    )
+
+
+def _release() -> str:
+    try:
+        return version("perdure")
+    except PackageNotFoundError:
+        return "0"
+
+
+class _Fields(logging.Formatter):
+    """``time level message key=value ...``; never payloads or secrets."""
+
+    _standard = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        fields = {k: v for k, v in vars(record).items() if k not in self._standard}
+        return text + "".join(f" {name}={value}" for name, value in fields.items())
+
+
+def run(settings: Settings) -> int:
+    """Run a worker until SIGTERM or Ctrl-C; a second one ends it at once."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Fields("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(settings.log_level.upper())
+    worker = Worker(settings)
+
+    def stop(number: int, frame: object) -> None:
+        if worker.stopping.is_set():
+            raise SystemExit(130)
+        worker.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return worker.run()
