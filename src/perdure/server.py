@@ -20,7 +20,6 @@ import signal
 import socket
 import stat
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -67,11 +66,9 @@ class Server:
 
     @property
     def socket_directory(self) -> Path:
-        """Short, since the path of a socket ends at 107 bytes; the same for the same home."""
+        """Short, since the path of a socket ends at 107 bytes; the same for the same home, whatever TMPDIR says."""
         digest = hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()[:10]
-        base = Path(tempfile.gettempdir())
-        base = base if len(str(base)) < 60 else Path("/tmp")
-        return base / f"perdure-{self.account.uid}-{digest}"
+        return Path("/tmp") / f"perdure-{self.account.uid}-{digest}"
 
     @property
     def port(self) -> int:

@@ -35,9 +35,9 @@ def resolve(dsn: str | None, purpose: Purpose) -> str:
     """
     if dsn:
         return dsn
-    if not embedded.exists():
-        raise Refused("no server: give --dsn, set PERDURE_DSN, or start the embedded one with `perdure dev`")
     with refusals():
+        if not embedded.exists():
+            raise Refused("no server: give --dsn, set PERDURE_DSN, or start the embedded one with `perdure dev`")
         found = embedded.find()
         if not found.server.answers():
             raise Refused("the embedded server is not running: start it with `perdure dev`, or give --dsn")
