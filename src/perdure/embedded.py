@@ -24,7 +24,7 @@ import psycopg
 from psycopg import sql
 
 from perdure import binaries
-from perdure.server import Server, own_directory
+from perdure.server import Server, prepare_home
 
 DATABASE = "perdure"
 OWNER = "perdure_owner"
@@ -111,7 +111,7 @@ def find(place: Path | None = None, *, tcp: bool = False) -> Embedded:
     """
     place = place or home()
     account = binaries.server_account()
-    own_directory(place, account)
+    prepare_home(place, account)
     programs = binaries.reachable(binaries.find(), account, place / "programs")
     return Embedded(Server(place, programs, account, tcp=tcp, options=OPTIONS), ordinary_role())
 

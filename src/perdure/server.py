@@ -104,7 +104,7 @@ class Server:
 
         Raises ``ServerError``.
         """
-        own_directory(self.home, self.account)
+        prepare_home(self.home, self.account)
         with _locked(self.home / "lock"):
             if not self.exists():
                 self._initialise()
@@ -112,7 +112,7 @@ class Server:
             if self.exists() and self.answers():
                 return
             self._choose_port()
-            own_directory(self.socket_directory, self.account)
+            _own_directory(self.socket_directory, self.account)
             self._bury_the_dead()
             self._launch()
 
@@ -140,6 +140,7 @@ class Server:
         fresh = self.home / f"data.new.{os.getpid()}"
         for leftover in self.home.glob("data.new.*"):
             shutil.rmtree(leftover, ignore_errors=True)
+        _own_directory(fresh, self.account)
         password = self.home / "password"
         if not password.is_file():
             _write_secret(password, secrets.token_urlsafe(24), self.account)
@@ -321,7 +322,19 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def own_directory(path: Path, account: Account) -> None:
+def prepare_home(path: Path, account: Account) -> None:
+    """Make the home, entered by ``account`` only, or check that nobody but it and us can change what is in it.
+
+    Raises ``ServerError``.
+    """
+    if not path.exists():
+        _own_directory(path, account)
+    found = path.stat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (account.uid, os.geteuid()) or found.st_mode & 0o022:
+        raise ServerError(f"{path} must be a directory of {account.name} or your own that nobody else can write to")
+
+
+def _own_directory(path: Path, account: Account) -> None:
     """Make a directory that only ``account`` can enter, or check that it is one. Raises ``ServerError``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

@@ -168,6 +168,23 @@ def test_socket_directory_prepared_by_somebody_else_is_refused(home):
     found.server.socket_directory.unlink()
 
 
+def test_home_made_by_hand_will_do_but_not_one_that_others_can_write_to(home):
+    place = home / "by-hand"
+    place.mkdir()
+    place.chmod(0o755)
+    server = embedded.find(place).server
+    try:
+        server.start()
+        assert server.answers()
+        assert stat.S_IMODE(place.stat().st_mode) == 0o755
+    finally:
+        server.stop()
+        shutil.rmtree(server.socket_directory, ignore_errors=True)
+    place.chmod(0o777)
+    with pytest.raises(ServerError, match="nobody else can write to"):
+        embedded.find(place)
+
+
 def test_data_of_another_version_are_refused_in_one_sentence(home):
     found = embedded.find(home)
     found.server.start()
