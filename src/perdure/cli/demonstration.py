@@ -36,7 +36,7 @@ WORKFLOW = """
         ~> 'INSERT INTO effects (step) VALUES (''customer told'')',
         'demo')
 """
-_IN_THE_MIDDLE = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%card charged%' AND pid <> pg_backend_pid()"
+_IN_THE_MIDDLE = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
 _WORKER = ("--lease-seconds", "2", "--log-level", "warning")
 
 
@@ -83,7 +83,8 @@ def _tell(found: embedded.Embedded, began: float) -> bool:
             running[0].kill()
             running[0].wait()
             say(
-                began, f"worker 1 killed with SIGKILL inside the step '{STEPS[1]}'; committed: {_count(user)} effect(s)"
+                began,
+                f"worker 1 killed with SIGKILL inside the step '{STEPS[1]}'; effects committed by then: {_count(user)}",
             )
             running.append(start_worker(found.dsn(embedded.WORKER), *_WORKER, log=log))
             say(began, f"worker 2 started (process {running[1].pid})")
@@ -97,7 +98,7 @@ def _tell(found: embedded.Embedded, began: float) -> bool:
 
 def _await_the_middle(found: embedded.Embedded, user: psycopg.Connection[Any]) -> None:
     """Until the first effect is committed and the second step's statement is running."""
-    with psycopg.connect(found.server.dsn(), autocommit=True) as admin:
+    with psycopg.connect(found.server.dsn(database=embedded.DATABASE), autocommit=True) as admin:
         _until(lambda: _count(user) == 1 and _value(admin, _IN_THE_MIDDLE) > 0, 30, "the second step did not start")
 
 
