@@ -13,6 +13,7 @@ from asking import Connection, one_database, refusal, refused, tree, value, word
 from cluster import Cluster, Database
 
 ONE, TWO = '{"node_type":"SQL","query":"SELECT 1"}', '{"node_type":"SQL","query":"SELECT 2"}'
+ROWS = r'"query":"{\"condition_type\":\"result_has_rows\",\"result_name\":\"%s\"}"'
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +50,14 @@ def alice(shared: Database) -> Iterator[Connection]:
         ),
         (
             "df.if_rows('r', 'SELECT 1', 'SELECT 2')",
-            f'{{"node_type":"IF","left_node":{ONE},"right_node":{TWO},'
-            r'"query":"{\"condition_type\":\"result_has_rows\",\"result_name\":\"r\"}"}',
+            f'{{"node_type":"IF","left_node":{ONE},"right_node":{TWO},{ROWS % "r"}}}',
         ),
         ("df.loop('SELECT 1')", f'{{"node_type":"LOOP","left_node":{ONE}}}'),
         ("df.loop('SELECT 1', 'SELECT 2')", f'{{"node_type":"LOOP","left_node":{ONE},"condition_node":{TWO}}}'),
         ("df.as('SELECT 1', 'x')", '{"node_type":"SQL","query":"SELECT 1","result_name":"x"}'),
         (
             "df.as(df.if_rows('not checked!', 'SELECT 1', 'SELECT 2'), '_a1')",
-            f'{{"node_type":"IF","left_node":{ONE},"right_node":{TWO},'
-            r'"query":"{\"condition_type\":\"result_has_rows\",\"result_name\":\"not checked!\"}","result_name":"_a1"}',
+            f'{{"node_type":"IF","left_node":{ONE},"right_node":{TWO},{ROWS % "not checked!"},"result_name":"_a1"}}',
         ),
         ("df.seq('SELECT 1')", ONE),
     ],
@@ -268,7 +267,9 @@ def test_the_functions_need_no_operators_and_no_search_path(shared: Database) ->
     with shared.connect() as alice:
         alice.execute("SET search_path = ''")
         assert "operator does not exist" in words(refusal(alice, "'a' ~> 'b'"))
-        built = "df.as(df.seq(df.join('a', 'b'), df.if('c', df.loop('d'), df.if_rows('r', 'e', df.race('f', 'g')))), 'n')"
+        built = (
+            "df.as(df.seq(df.join('a', 'b'), df.if('c', df.loop('d'), df.if_rows('r', 'e', df.race('f', 'g')))), 'n')"
+        )
         assert tree(alice, built)[0] == "THEN"
         assert tree(alice, "df.if_else_op(df.if_then_op('c', 't'), 'e')") == ["IF", "t", "e", "c"]
 

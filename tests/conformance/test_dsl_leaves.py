@@ -43,16 +43,28 @@ def http_user(shared: Database) -> Iterator[Connection]:
             """df.sql('{"node_type":"SLEEP","query":"1"}')""",
             r'{"node_type":"SQL","query":"{\"node_type\":\"SLEEP\",\"query\":\"1\"}"}',
         ),
-        ("df.sql(E'tab\\t quote\" back\\\\ line\\n é \\u0001')", r'{"node_type":"SQL","query":"tab\t quote\" back\\ line\n é \u0001"}'),
+        (
+            "df.sql(E'tab\\t quote\" back\\\\ line\\n é \\u0001')",
+            r'{"node_type":"SQL","query":"tab\t quote\" back\\ line\n é \u0001"}',
+        ),
         ("df.sleep(0)", '{"node_type":"SLEEP","query":"0"}'),
         ("df.sleep(86400)", '{"node_type":"SLEEP","query":"86400"}'),
-        ("df.wait_for_schedule('0 9 * * 1-5')", r'{"node_type":"WAIT_SCHEDULE","query":"{\"cron_expr\":\"0 9 * * 1-5\"}"}'),
+        (
+            "df.wait_for_schedule('0 9 * * 1-5')",
+            r'{"node_type":"WAIT_SCHEDULE","query":"{\"cron_expr\":\"0 9 * * 1-5\"}"}',
+        ),
         (
             "df.wait_for_schedule('@daily', 'Europe/Vienna')",
             r'{"node_type":"WAIT_SCHEDULE","query":"{\"cron_expr\":\"@daily\",\"timezone\":\"Europe/Vienna\"}"}',
         ),
-        ("df.wait_for_signal('go')", r'{"node_type":"SIGNAL","query":"{\"signal_name\":\"go\",\"timeout_seconds\":null}"}'),
-        ("df.wait_for_signal('go', 60)", r'{"node_type":"SIGNAL","query":"{\"signal_name\":\"go\",\"timeout_seconds\":60}"}'),
+        (
+            "df.wait_for_signal('go')",
+            r'{"node_type":"SIGNAL","query":"{\"signal_name\":\"go\",\"timeout_seconds\":null}"}',
+        ),
+        (
+            "df.wait_for_signal('go', 60)",
+            r'{"node_type":"SIGNAL","query":"{\"signal_name\":\"go\",\"timeout_seconds\":60}"}',
+        ),
         (
             "df.wait_for_signal(timeout_seconds => 5, name => 'a \"b\"')",
             r'{"node_type":"SIGNAL","query":"{\"signal_name\":\"a \\\"b\\\"\",\"timeout_seconds\":5}"}',
@@ -99,8 +111,13 @@ def test_what_has_no_such_form_does_not_resolve(alice: Connection, expression: s
 
 @pytest.mark.parametrize(
     "expression",
-    ["df.sql(NULL)", "df.sleep(NULL)", "df.wait_for_schedule(NULL)", "df.wait_for_schedule(NULL, 'UTC')",
-     "df.wait_for_schedule('@daily', NULL)"],
+    [
+        "df.sql(NULL)",
+        "df.sleep(NULL)",
+        "df.wait_for_schedule(NULL)",
+        "df.wait_for_schedule(NULL, 'UTC')",
+        "df.wait_for_schedule('@daily', NULL)",
+    ],
 )
 def test_strict_leaves_of_null_are_null(alice: Connection, expression: str) -> None:
     assert value(alice, expression) is None
@@ -123,7 +140,10 @@ def config(envelope: str) -> str:
 def test_http_writes_its_configuration_in_order(http_user: Connection) -> None:
     built = value(http_user, "df.http('https://example.com/x')")
     assert json.loads(built)["node_type"] == "HTTP"
-    assert config(built) == '{"url":"https://example.com/x","method":"POST","body":null,"headers":null,"timeout_seconds":30}'
+    assert (
+        config(built)
+        == '{"url":"https://example.com/x","method":"POST","body":null,"headers":null,"timeout_seconds":30}'
+    )
     built = value(
         http_user, """df.http('HTTP://h', 'get', '{"a": 1}', '{"Zeta": "1", "a": "x: y"}', timeout_seconds => 5)"""
     )
@@ -154,7 +174,10 @@ def test_http_multipart_writes_its_configuration_in_order(http_user: Connection)
         ("df.http(NULL)", "url must not be NULL"),
         ("""df.http('https://x', headers => '["a"]')""", "headers must be a JSON object"),
         ("""df.http('https://x', headers => '{"a": 1}')""", "header 'a' must be a string, not number"),
-        ("""df.http_multipart('https://x', parts => '[{}]', headers => '{"a": null}')""", "header 'a' must be a string"),
+        (
+            """df.http_multipart('https://x', parts => '[{}]', headers => '{"a": null}')""",
+            "header 'a' must be a string",
+        ),
         ("df.http_multipart('https://x', 'GET')", "Invalid HTTP method for multipart: "),
         ("df.http_multipart('https://x', 'DELETE', '[{}]')", "Invalid HTTP method for multipart: "),
         ("df.http_multipart('https://x')", "parts is required and cannot be NULL"),

@@ -110,17 +110,30 @@ def test_a_graph_in_order_is_taken_as_it_is(alice: Connection, graph: dict[str, 
         (node("NOT_A_NODE"), f"Unknown node_type 'NOT_A_NODE'. Valid types: {TYPES}"),
         (node("sql", query="x"), f"Unknown node_type 'sql'. Valid types: {TYPES}"),
         (node("SQL", query=5), "Malformed Durofut JSON with node_type 'SQL': query must be a string"),
-        (node("SQL", query="x", result_name=1), "Malformed Durofut JSON with node_type 'SQL': result_name must be a string"),
-        (node("IF", **PAIR, condition_node="a1b2c3d4"),
-         "Malformed Durofut JSON with node_type 'IF': condition_node must be a Durofut JSON object"),
-        (node("LOOP", left_node=LEAF, condition_node=5),
-         "Malformed Durofut JSON with node_type 'LOOP': condition_node must be a Durofut JSON object"),
-        (node("JOIN", **PAIR, extra_nodes=["a1b2c3d4"]),
-         "Malformed Durofut JSON with node_type 'JOIN': extra_nodes entries must be Durofut JSON objects"),
-        (node("JOIN", **PAIR, extra_nodes=[[LEAF]]),
-         "Malformed Durofut JSON with node_type 'JOIN': extra_nodes entries must be Durofut JSON objects"),
-        (node("THEN", left_node="SELECT 1", right_node=LEAF),
-         "Malformed Durofut JSON with node_type 'THEN': Durofut children must be JSON objects"),
+        (
+            node("SQL", query="x", result_name=1),
+            "Malformed Durofut JSON with node_type 'SQL': result_name must be a string",
+        ),
+        (
+            node("IF", **PAIR, condition_node="a1b2c3d4"),
+            "Malformed Durofut JSON with node_type 'IF': condition_node must be a Durofut JSON object",
+        ),
+        (
+            node("LOOP", left_node=LEAF, condition_node=5),
+            "Malformed Durofut JSON with node_type 'LOOP': condition_node must be a Durofut JSON object",
+        ),
+        (
+            node("JOIN", **PAIR, extra_nodes=["a1b2c3d4"]),
+            "Malformed Durofut JSON with node_type 'JOIN': extra_nodes entries must be Durofut JSON objects",
+        ),
+        (
+            node("JOIN", **PAIR, extra_nodes=[[LEAF]]),
+            "Malformed Durofut JSON with node_type 'JOIN': extra_nodes entries must be Durofut JSON objects",
+        ),
+        (
+            node("THEN", left_node="SELECT 1", right_node=LEAF),
+            "Malformed Durofut JSON with node_type 'THEN': Durofut children must be JSON objects",
+        ),
         ('{"node_type":"SQL","query":"\\u0000"}', "Malformed Durofut JSON: unsupported Unicode escape sequence"),
         ('{"node_type":"SQL","query":"x","n":1e9999999}', "Malformed Durofut JSON: value overflows numeric format"),
         ('{"node_type":"SQL","query":"x"}x', "Malformed Durofut JSON: it begins as a step but is not valid JSON"),
@@ -192,7 +205,8 @@ BAD_NODES = [
     (configured("HTTP"), "", "query in HTTP: url must be a non-empty string"),
     (configured("HTTP", url="https://x", headers=[]), "",
      "query in HTTP: headers must be a JSON object of strings, not array"),
-    (configured("HTTP", url="https://x", headers={"a": 1}), "", "query in HTTP: header 'a' must be a string, not number"),
+    (configured("HTTP", url="https://x", headers={"a": 1}), "",
+     "query in HTTP: header 'a' must be a string, not number"),
     (configured("HTTP", url="https://x", body={}), "", "query in HTTP: body must be a string or null"),
     (configured("HTTP_MULTIPART", url="https://x"), "",
      "query in HTTP_MULTIPART: parts must be a JSON array of part objects"),
@@ -234,7 +248,9 @@ def test_explain_names_an_unknown_root(alice: Connection) -> None:
     assert value(alice, "df_engine.graph_problem('SELECT 1')") is None
 
 
-@pytest.mark.parametrize("combinator", ["df.seq(s, 'x')", "df.seq('x', s)", "df.if(s, 'x', 'y')", "df.join3('x', 'y', s)"])
+@pytest.mark.parametrize(
+    "combinator", ["df.seq(s, 'x')", "df.seq('x', s)", "df.if(s, 'x', 'y')", "df.join3('x', 'y', s)"]
+)
 def test_256_levels_pass_and_257_do_not(alice: Connection, combinator: str) -> None:
     deep = (
         "(WITH RECURSIVE r AS (SELECT 0 AS depth, 'SELECT 1' AS s UNION ALL "
