@@ -154,9 +154,9 @@ def worker(dsn: str | None, end_with: int | None, **options: Any) -> None:
         raise Refused(str(error)) from error
     with target.connected(where) as connection:
         target.require_schema(connection)
-    from perdure import worker as shell
+    from perdure.worker import run  # with it comes all of the engine, which no other command needs
 
-    sys.exit(shell.run(chosen))
+    sys.exit(run(chosen))
 
 
 @perdure.command()
