@@ -69,14 +69,15 @@ DECLARE
     _value text := btrim(value);
 BEGIN
     IF _value IS NULL THEN
-        RAISE EXCEPTION 'setting "%" must not be NULL; its default is %', setting.name, setting.default_value USING ERRCODE = 'DF104';
+        RAISE EXCEPTION 'setting "%" must not be NULL; its default is %', setting.name, setting.default_value
+            USING ERRCODE = 'DF104';
     ELSIF setting.kind = 'text' THEN
         RETURN value;
     ELSIF setting.kind = 'bool' THEN
-        IF lower(_value) NOT IN ('on', 'off', 'true', 'false', 'yes', 'no', '1', '0') THEN
+        IF lower(_value COLLATE "C") NOT IN ('on', 'off', 'true', 'false', 'yes', 'no', '1', '0') THEN
             RAISE EXCEPTION 'setting "%" must be on or off, not "%"', setting.name, value USING ERRCODE = 'DF104';
         END IF;
-        RETURN CASE WHEN lower(_value)::boolean THEN 'on' ELSE 'off' END;
+        RETURN CASE WHEN _value::boolean THEN 'on' ELSE 'off' END;
     ELSIF _value !~ '^[0-9]{1,18}$' THEN
         RAISE EXCEPTION 'setting "%" must be a whole number%, not "%"', setting.name,
             CASE setting.kind WHEN 'seconds' THEN ' of seconds' ELSE '' END, value USING ERRCODE = 'DF104';
@@ -93,8 +94,9 @@ DECLARE
     _setting df_engine.settings;
 BEGIN
     IF TG_OP <> 'UPDATE'
-        OR (NEW.name, NEW.default_value, NEW.kind, NEW.hidden) IS DISTINCT FROM (OLD.name, OLD.default_value, OLD.kind, OLD.hidden)
-        OR (NEW.low, NEW.high, NEW.description) IS DISTINCT FROM (OLD.low, OLD.high, OLD.description) THEN
+        OR (NEW.name, NEW.default_value, NEW.kind) IS DISTINCT FROM (OLD.name, OLD.default_value, OLD.kind)
+        OR (NEW.low, NEW.high, NEW.hidden, NEW.description)
+            IS DISTINCT FROM (OLD.low, OLD.high, OLD.hidden, OLD.description) THEN
         RAISE EXCEPTION 'only the value of a setting can be changed' USING ERRCODE = 'DF104';
     END IF;
     SELECT * INTO STRICT _setting FROM df_engine.settings s WHERE s.name = OLD.name;

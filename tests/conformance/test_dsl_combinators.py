@@ -412,3 +412,20 @@ def test_a_helper_in_an_earlier_statement_is_forgotten(alice: Connection) -> Non
         alice.execute("SELECT df.setvar('a', 'b')")
         assert tree(alice, "'OK' ~> 'x'") == ["THEN", "OK", "x"]
         alice.execute("SELECT df.clearvars()")
+
+
+def test_settings_of_the_callers_session_change_nothing(database: Database) -> None:
+    calls = [
+        "df.as(df.as(df.seq(repeat('x', 5000), 'y'), 'a'), 'b')",
+        "df.as(df.as('SELECT 1', 'a'), 'b')",
+        "df.wait_for_schedule('*/5 9-17 ? jan-mar FRI-sun')",
+        'df.seq(chr(9) || \'{"node_type":"SQL","query":"x"}\', \'y\')',
+        "df_engine.checked_graph(df.join3('a', 'b', df.wait_for_signal(chr(92) || 's')))",
+    ]
+    with database.connect() as alice:
+        usual = [value(alice, call) for call in calls]
+    with database.connect() as alice:
+        alice.execute("SET standard_conforming_strings = off; SET quote_all_identifiers = on; SET search_path = ''")
+        assert [value(alice, call) for call in calls] == usual
+        assert value(alice, "df.setvar('a', 'b')") == "OK"
+        assert value(alice, "df.getvar('a')") == "b"
