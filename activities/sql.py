@@ -8,14 +8,13 @@ and the completion follows in one message with COMMIT. What must run outside a t
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import replace
 from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from psycopg import generators
-from psycopg.pq import DiagnosticField, ExecStatus, TransactionStatus
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
 
 from perdure.activities.encode import Column, NeedsServer, ResultTooLarge, RowEncoder, exotic_columns, unsupported_unicode
 from perdure.activities.failures import ActivityError, Failure
@@ -36,6 +35,25 @@ _RETURNS = re.compile(r"\breturning\b", re.IGNORECASE)
 _FIRST_WORD = re.compile(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(\w+)", re.DOTALL)
 
 
+def _numbered(statement: str) -> bytes:
+    """libpq's own placeholders."""
+    parts = statement.split("%s")
+    return "".join(f"{part}${n}" for n, part in enumerate(parts[:-1], start=1)).encode() + parts[-1].encode()
+
+
+_RUN_STEP = _numbered(CALLS["run_step"])
+
+
+def _parameter(value: Any) -> bytes | None:
+    """A parameter in text format: text, integers, and arrays of text."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        quoted = ('"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in value)
+        return ("{" + ",".join(quoted) + "}").encode()
+    return str(value).encode()
+
+
 def returns_no_rows(statement: str) -> bool:
     """Whether the text is surely one statement that returns no rows, judged by its words alone; when in doubt, False."""
     if _PLAIN.match(statement) is None or _RETURNS.search(statement) is not None:
@@ -51,7 +69,7 @@ class StepSession:
         self.key = (database, role)
         self.role = role if proxied else "none"
         self.spoiled = False
-        self._running = threading.Event()
+        self._prepared = False
         row = connection.execute("SELECT pg_catalog.pg_backend_pid(), pg_catalog.now()").fetchone()
         assert row is not None
         self.backend_pid = int(row[0])
@@ -75,12 +93,28 @@ class StepSession:
 
     # -- form (b) ---------------------------------------------------------------------------------------------------
 
-    def run_and_finish(self, statement: str, arguments: Sequence[Any]) -> Any:
-        """The statement and its completion in one call. Raises ActivityError or psycopg.OperationalError."""
-        try:
-            return self.connection.execute(CALLS["run_step"], (self.role, statement, *arguments), prepare=True).fetchone()
-        except psycopg.Error as error:
-            raise self._translated(error) from error
+    def run_and_finish(self, statement: str, arguments: Sequence[Any]) -> list[str]:
+        """The statement and its completion in one call; (outcome, head, clock).
+
+        Straight to libpq, prepared once: this is the hot path, and adapting eighteen parameters costs more than the
+        step. Raises ActivityError or psycopg.OperationalError.
+        """
+        pgconn = self.connection.pgconn
+        parameters = [_parameter(value) for value in (self.role, statement, *arguments)]
+        with self.connection.lock:
+            if not self._prepared:
+                pgconn.prepare(b"perdure_run_step", _RUN_STEP)
+                self._prepared = True
+            result = pgconn.exec_prepared(b"perdure_run_step", parameters)
+        if result.status == ExecStatus.TUPLES_OK:
+            return (result.get_value(0, 0) or b"").decode().split(" ")
+        if pgconn.status != ConnStatus.OK:
+            raise psycopg.OperationalError("the connection was lost while a step was finishing")
+        raise StatementError(result)
+
+    def forget_prepared(self) -> None:
+        """The engine's prepared statement is gone; prepare it again."""
+        self._prepared = False
 
     # -- form (a) ---------------------------------------------------------------------------------------------------
 
@@ -172,7 +206,7 @@ class StepSession:
                 elif result.status == ExecStatus.FATAL_ERROR and problem is None:
                     problem = StatementError(result)
         if problem is not None:
-            if isinstance(problem, StatementError) and pgconn.status != psycopg.pq.ConnStatus.OK:
+            if isinstance(problem, StatementError) and pgconn.status != ConnStatus.OK:
                 raise psycopg.OperationalError(str(problem))
             raise problem
         return columns, rows
@@ -234,15 +268,8 @@ class StepSession:
             return error
         diag = error.diag
         found = StatementError.__new__(StatementError)
-        ActivityError.__init__(
-            found,
-            sql_failure(error.sqlstate, diag.message_primary or str(error), diag.message_detail, diag.message_hint),
-        )
-        found.source_function = diag.source_function
-        found.context = diag.context
-        if error.sqlstate == "55P03" and "function df_engine.finish(" in (diag.context or ""):
-            # The instance was locked for a second (a cancel in an open transaction): not the statement's fault.
-            found.failure = replace(found.failure, transient=True)
+        failure = sql_failure(error.sqlstate, diag.message_primary or str(error), diag.message_detail, diag.message_hint)
+        found.fill(failure, diag.source_function, diag.context)
         return found
 
 
@@ -255,16 +282,27 @@ class StatementError(ActivityError):
             return None if value is None else value.decode("utf-8", "replace")
 
         message = field(DiagnosticField.MESSAGE_PRIMARY) or result.error_message.decode("utf-8", "replace").strip()
-        super().__init__(
-            sql_failure(
-                field(DiagnosticField.SQLSTATE),
-                message,
-                field(DiagnosticField.MESSAGE_DETAIL),
-                field(DiagnosticField.MESSAGE_HINT),
-            )
+        failure = sql_failure(
+            field(DiagnosticField.SQLSTATE),
+            message,
+            field(DiagnosticField.MESSAGE_DETAIL),
+            field(DiagnosticField.MESSAGE_HINT),
         )
-        self.source_function = field(DiagnosticField.SOURCE_FUNCTION)
-        self.context = field(DiagnosticField.CONTEXT)
+        self.fill(failure, field(DiagnosticField.SOURCE_FUNCTION), field(DiagnosticField.CONTEXT))
+
+    def fill(self, failure: Failure, source_function: str | None, context: str | None) -> None:
+        """What the server said, and where in it."""
+        if failure.sqlstate == "55P03" and "function df_engine.finish" in (context or ""):
+            # The instance was locked for a second (a cancel in an open transaction): not the statement's fault.
+            failure = replace(failure, transient=True)
+        super().__init__(failure)
+        self.source_function = source_function
+        self.context = context
+
+    @property
+    def forgot_ours(self) -> bool:
+        """An earlier step did DEALLOCATE ALL: the engine's own prepared statement is gone, and nothing has run."""
+        return self.failure.sqlstate == "26000" and not self.context
 
     def needs_autocommit(self, statement: str) -> bool:
         """Whether the server itself refused the statement only because it stood in a transaction.

@@ -71,7 +71,7 @@ SELECT df_engine.http_policy_v1(%s::pg_catalog.oid::pg_catalog.regrole)
 LISTEN df_wake
 
 -- name: run_step
-SELECT outcome, head, clock FROM df_engine.run_step_v1(%s, %s, %s::pg_catalog.int2, %s, %s, %s, %s, %s, %s, %s, %s,
+SELECT df_engine.run_step_v1(%s, %s, %s::pg_catalog.int2, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s, %s, %s)
 
 -- name: begin_step

@@ -164,8 +164,7 @@ class Steps:
             return self._outside(lease, session, statement)
         if returns_no_rows(statement):
             plan = Plan(lease, EMPTY)
-            row = session.run_and_finish(statement, plan.arguments(with_result=False))
-            return self._finished(plan, Answer(*row))
+            return self._finished(plan, self._run_and_finish(session, statement, plan))
         try:
             xid = session.begin()
             raw = session.run(statement, self.max_result_bytes)
@@ -181,6 +180,17 @@ class Steps:
             return None
         self._forget(lease)
         return self._outside(lease, session, statement)
+
+    def _run_and_finish(self, session: StepSession, statement: str, plan: Plan) -> Answer:
+        arguments = plan.arguments(with_result=False)
+        try:
+            outcome, head, clock = session.run_and_finish(statement, arguments)
+        except StatementError as error:
+            if not error.forgot_ours:
+                raise
+            session.forget_prepared()
+            outcome, head, clock = session.run_and_finish(statement, arguments)
+        return Answer(outcome, int(head), datetime.fromisoformat(clock))
 
     def _outside(self, lease: Lease, session: StepSession, statement: str) -> Lease | None:
         """Autocommit, or another database: at least once, the completion in a commit of its own."""

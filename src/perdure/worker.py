@@ -37,6 +37,9 @@ from perdure.turns import Lease, Pending, Turns
 log = logging.getLogger("perdure")
 
 TURNS_PER_CLAIM = 32
+LEAST_TURNS = 2
+PREFETCH = 8
+BUSY_CLAIM_SECONDS = 0.1
 SHORT_STEP = 0.05
 AGED_BACKLOG = 1.0
 DRAIN_SECONDS = 30.0
@@ -141,17 +144,26 @@ class Worker:
 
     # -- slots --------------------------------------------------------------------------------------------------------
 
+    def _room(self) -> int:
+        """How many more steps this worker can keep: free slots, and some in advance while steps are short."""
+        room = self.settings.slots - self._busy - len(self._waiting)
+        if sum(self._durations) / len(self._durations) < SHORT_STEP:
+            room += PREFETCH * self.settings.slots
+        return room
+
+    def _well_supplied(self) -> bool:
+        """Whether the slots have enough to do; claiming then would only make batches small."""
+        with self._lock:
+            return len(self._waiting) > PREFETCH * self.settings.slots // 2
+
     def _may_keep(self) -> bool:
         """Whether a step that a turn has just decided stays here: a slot is free, or soon will be."""
         if self.stopping.is_set():
             return False
-        if threading.current_thread().name.startswith("slot-"):
+        if threading.current_thread().name.startswith(("slot-", "http-")):
             return True
         with self._lock:
-            room = self.settings.slots - self._busy - len(self._waiting) - self._kept_this_claim
-            if sum(self._durations) / len(self._durations) < SHORT_STEP:
-                room += 4 * self.settings.slots
-            if room <= 0:
+            if self._room() <= self._kept_this_claim:
                 return False
             self._kept_this_claim += 1
             return True
@@ -194,11 +206,15 @@ class Worker:
 
     def _dispatch(self) -> None:
         idle = False
-        full_at = 0.0
+        full_at = claimed_at = 0.0
         mark = 0
         while not self.stopping.is_set():
             self.wakeup.clear()
             try:
+                if self._well_supplied() and time.monotonic() < claimed_at + BUSY_CLAIM_SECONDS:
+                    self.wakeup.wait(BUSY_CLAIM_SECONDS)
+                    continue
+                claimed_at = time.monotonic()
                 full = time.monotonic() >= full_at
                 if full:
                     full_at = time.monotonic() + min(1.0, self.settings.poll_seconds)
@@ -240,9 +256,8 @@ class Worker:
 
     def _claim(self, mark: int, full: bool) -> tuple[list[Claimed], int]:
         steps, http = self._free()
-        turns = TURNS_PER_CLAIM
-        if len(self._waiting) >= 4 * self.settings.slots:
-            turns = TURNS_PER_CLAIM // 4
+        with self._lock:
+            turns = max(LEAST_TURNS, min(TURNS_PER_CLAIM, self._room()))
         self._claiming.set()
         try:
             self._kept_this_claim = 0
