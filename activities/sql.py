@@ -8,15 +8,22 @@ and the completion follows in one message with COMMIT. What must run outside a t
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 from psycopg import generators
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
 
-from perdure.activities.encode import Column, NeedsServer, ResultTooLarge, RowEncoder, exotic_columns, unsupported_unicode
+from perdure.activities.encode import (
+    Column,
+    NeedsServer,
+    ResultTooLarge,
+    RowEncoder,
+    exotic_columns,
+    unsupported_unicode,
+)
 from perdure.activities.failures import ActivityError, Failure
 from perdure.activities.sqlstates import sql_failure
 from perdure.eventstore.calls import CALLS
@@ -55,7 +62,7 @@ def _parameter(value: Any) -> bytes | None:
 
 
 def returns_no_rows(statement: str) -> bool:
-    """Whether the text is surely one statement that returns no rows, judged by its words alone; when in doubt, False."""
+    """Whether the text is surely one statement that returns no rows, judged by its words alone; if in doubt, no."""
     if _PLAIN.match(statement) is None or _RETURNS.search(statement) is not None:
         return False
     return ";" not in statement.rstrip().rstrip(";")
@@ -69,6 +76,8 @@ class StepSession:
         self.key = (database, role)
         self.role = role if proxied else "none"
         self.spoiled = False
+        self.owner = 0
+        self.noted = False
         self._prepared = False
         row = connection.execute("SELECT pg_catalog.pg_backend_pid(), pg_catalog.now()").fetchone()
         assert row is not None
@@ -100,7 +109,7 @@ class StepSession:
         step. Raises ActivityError or psycopg.OperationalError.
         """
         pgconn = self.connection.pgconn
-        parameters = [_parameter(value) for value in (self.role, statement, *arguments)]
+        parameters: Any = [_parameter(value) for value in (self.role, statement, *arguments)]
         with self.connection.lock:
             if not self._prepared:
                 pgconn.prepare(b"perdure_run_step", _RUN_STEP)
@@ -211,9 +220,7 @@ class StepSession:
             raise problem
         return columns, rows
 
-    def _encoded(
-        self, columns: list[Column], rows: list[tuple[bytes | None, ...]], limit: int
-    ) -> tuple[str, bool]:
+    def _encoded(self, columns: list[Column], rows: list[tuple[bytes | None, ...]], limit: int) -> tuple[str, bool]:
         as_json = set(exotic_columns(columns))
         for _ in range(len(columns) + 1):
             try:
@@ -248,8 +255,8 @@ class StepSession:
     def _to_json(self, values: list[str | None], type_name: str | None) -> list[str | None]:
         cast = "" if type_name is None else f"::{type_name}"
         query = (
-            f"SELECT pg_catalog.to_json(u.v{cast})::pg_catalog.text FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[]))"
-            " WITH ORDINALITY AS u(v, n) ORDER BY u.n"
+            f"SELECT pg_catalog.to_json(u.v{cast})::pg_catalog.text"
+            " FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[])) WITH ORDINALITY AS u(v, n) ORDER BY u.n"
         )
         return [row[0] for row in self.connection.execute(query, (values,)).fetchall()]
 
@@ -268,7 +275,9 @@ class StepSession:
             return error
         diag = error.diag
         found = StatementError.__new__(StatementError)
-        failure = sql_failure(error.sqlstate, diag.message_primary or str(error), diag.message_detail, diag.message_hint)
+        failure = sql_failure(
+            error.sqlstate, diag.message_primary or str(error), diag.message_detail, diag.message_hint
+        )
         found.fill(failure, diag.source_function, diag.context)
         return found
 

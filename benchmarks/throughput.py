@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 
 TICKS = os.sysconf("SC_CLK_TCK")
-GRAPH = "'INSERT INTO bench.effects VALUES (1)' ~> 'INSERT INTO bench.effects VALUES (2)' ~> 'INSERT INTO bench.effects VALUES (3)'"
+GRAPH = " ~> ".join(f"'INSERT INTO bench.effects VALUES ({step})'" for step in (1, 2, 3))
 
 
 def cpu_seconds(pid: int, children: bool = False) -> float:

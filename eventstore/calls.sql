@@ -100,6 +100,10 @@ FROM pg_catalog.pg_type t WHERE t.oid OPERATOR(pg_catalog.=) ANY (%s::pg_catalog
 -- name: check_jsonb
 SELECT pg_catalog.length((%s::pg_catalog.jsonb)::pg_catalog.text)
 
+-- name: own_backend
+SELECT a.backend_start FROM pg_catalog.pg_stat_activity a
+WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+
 -- name: end_backend
 SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
 WHERE a.pid OPERATOR(pg_catalog.=) %s AND a.backend_start OPERATOR(pg_catalog.=) %s

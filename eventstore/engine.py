@@ -151,13 +151,19 @@ class Connections:
 def connect(dsn: str, name: str, options: dict[str, str]) -> psycopg.Connection[Any]:
     """An autocommit connection whose session settings beat the role's and the database's defaults."""
     parts = psycopg.conninfo.conninfo_to_dict(dsn)
-    flags = " ".join("-c " + f"{key}={value}".replace("\\", "\\\\").replace(" ", "\\ ") for key, value in options.items())
+    flags = " ".join(
+        "-c " + f"{key}={value}".replace("\\", "\\\\").replace(" ", "\\ ") for key, value in options.items()
+    )
     parts["options"] = f"{parts.get('options') or ''} {flags}".strip()
     parts.setdefault("connect_timeout", 10)
     parts.update(application_name=name, client_encoding="UTF8", keepalives_idle=30, keepalives_interval=10)
     connection = psycopg.connect(psycopg.conninfo.make_conninfo("", **parts), autocommit=True)
-    connection.add_notice_handler(lambda notice: None)
+    connection.add_notice_handler(_ignore)
     return connection
+
+
+def _ignore(_notice: psycopg.errors.Diagnostic) -> None:
+    """Users' statements may say what they like."""
 
 
 class Engine:
@@ -198,9 +204,7 @@ class Engine:
         self.identity = Identity(row[0][0], key)
         return self.identity
 
-    def claim(
-        self, turns: int, steps: int, http: int, mark: int, full: bool, excluded: Sequence[int]
-    ) -> list[Claimed]:
+    def claim(self, turns: int, steps: int, http: int, mark: int, full: bool, excluded: Sequence[int]) -> list[Claimed]:
         """Lease what may be done now."""
         return [Claimed(*row) for row in self.mine("claim", turns, steps, http, mark, full, list(excluded))]
 

@@ -10,9 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-NODE_TYPES = (
-    "SQL THEN IF JOIN LOOP BREAK RACE SLEEP WAIT_SCHEDULE HTTP HTTP_MULTIPART SIGNAL WAIT_INSTANCE".split()
-)
+NODE_TYPES = "SQL THEN IF JOIN LOOP BREAK RACE SLEEP WAIT_SCHEDULE HTTP HTTP_MULTIPART SIGNAL WAIT_INSTANCE".split()
 
 
 class GraphError(Exception):

@@ -15,7 +15,19 @@ class Scope:
     holds the sequence numbers of what the scope waits for; ``local`` the state of its composite nodes.
     """
 
-    __slots__ = ("branch", "children", "generation", "host", "live", "local", "names", "parent", "path", "root", "waits")
+    __slots__ = (
+        "branch",
+        "children",
+        "generation",
+        "host",
+        "live",
+        "local",
+        "names",
+        "parent",
+        "path",
+        "root",
+        "waits",
+    )
 
     def __init__(self, root: Node, parent: Scope | None, host: Node | None, branch: int, path: str) -> None:
         self.root = root

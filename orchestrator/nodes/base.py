@@ -11,7 +11,6 @@ from perdure.orchestrator.graph import Node
 from perdure.orchestrator.scopes import Scope
 from perdure.orchestrator.values import Outcome, Value
 
-
 _REFERENCE = re.compile(r"\$[^\W\d]|\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 

@@ -69,7 +69,9 @@ class Loop(Handler):
     def _iterate(self, x: Machine, node: Node, scope: Scope) -> None:
         most = int(x.limits["max_iterations"])
         if scope.generation >= most:
-            reason = f"Loop exceeded maximum iteration count of {most}. Use df.break() or a condition to end it earlier."
+            reason = (
+                f"Loop exceeded maximum iteration count of {most}. Use df.break() or a condition to end it earlier."
+            )
             x.leave(node, scope, failed(reason))
         elif scope.parent is None:
             x.continue_as_new()

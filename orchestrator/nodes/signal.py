@@ -19,7 +19,7 @@ def timed_out(name: str) -> Value:
 
 
 class Signal(Handler):
-    """``enter -> SignalAwaited -> SignalConsumed or SignalTimedOut``. A signal and the time-out in one turn: the signal."""
+    """``enter -> SignalAwaited -> SignalConsumed or SignalTimedOut``. Both in one turn: the signal."""
 
     def enter(self, x: Machine, node: Node, scope: Scope) -> None:
         name = str(node.config.get("signal_name") or "")
@@ -31,7 +31,7 @@ class Signal(Handler):
 
 
 class WaitInstance(Handler):
-    """``enter -> InstanceAwaited -> InstanceEnded, or the time-out``. An id that refers to results is rendered first."""
+    """``enter -> InstanceAwaited -> InstanceEnded, or the time-out``. An id with references is rendered first."""
 
     def enter(self, x: Machine, node: Node, scope: Scope) -> None:
         target = str(node.config.get("instance_id") or "")

@@ -69,8 +69,8 @@ def resolve(engine: Engine, instance_id: str, names: dict[str, Any], entry: Entr
         else:
             found[name] = body
     if missing:
-        for name, body in zip(missing, engine.bodies(instance_id, list(missing.values())), strict=True):
-            found[name] = body
+        bodies = engine.bodies(instance_id, list(missing.values()))
+        found.update(zip(missing, bodies, strict=True))
     return found
 
 

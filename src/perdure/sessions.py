@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 
 from perdure.activities.failures import ActivityError, Failure
 from perdure.activities.sql import STEP_OPTIONS, StepSession
+from perdure.eventstore.calls import CALLS
 from perdure.eventstore.engine import Engine, connect
+from perdure.eventstore.errors import NotRegistered
 from perdure.settings import Settings
 
 log = logging.getLogger("perdure")
@@ -45,7 +48,7 @@ class Sessions:
             return list(self._blocked)
 
     def borrow(self, owner: int, role: str, database: str | None) -> StepSession:
-        """A session of this role. Raises ActivityError when the role cannot have one, RoleBlocked when it has to wait."""
+        """A session of this role. Raises ActivityError when it cannot have one, RoleBlocked when it has to wait."""
         key = (database or self.home, role)
         with self._lock:
             kept = self._free.get(key)
@@ -66,6 +69,7 @@ class Sessions:
     def drop(self, session: StepSession) -> None:
         """Throw a session away."""
         session.close()
+        self._forget(session)
 
     def prune(self) -> None:
         """Close what has not been used for a while."""
@@ -78,7 +82,7 @@ class Sessions:
                 if not self._free[key]:
                     del self._free[key]
         for session in stale:
-            session.close()
+            self.drop(session)
 
     def close(self) -> None:
         """Close every free session."""
@@ -103,7 +107,8 @@ class Sessions:
         except psycopg.Error as error:
             connection.close()
             raise self._refused(owner, role, where, error) from None
-        if database is None:
+        session.owner = owner
+        if where == self.home:
             self._note(owner, session)
         self._unblock(owner)
         return session
@@ -150,11 +155,15 @@ class Sessions:
 
     def _note(self, owner: int, session: StepSession) -> None:
         """Written down, so that whoever takes over can end what this worker leaves running."""
-        row = session.connection.execute(
-            "SELECT backend_start FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"
-        ).fetchone()
+        row = session.connection.execute(CALLS["own_backend"]).fetchone()
         if row is not None:
             self._engine.mine("session", owner, session.backend_pid, row[0])
+            session.noted = True
+
+    def _forget(self, session: StepSession) -> None:
+        if session.noted:
+            with suppress(psycopg.Error, NotRegistered):
+                self._engine.mine("session", session.owner, session.backend_pid, None)
 
 
 def _speaks_of_login(message: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +16,7 @@ from perdure.activities.retry import next_delay
 from perdure.activities.sql import EMPTY, StatementError, StepSession, returns_no_rows
 from perdure.eventstore import codec
 from perdure.eventstore import events as ev
-from perdure.eventstore.engine import Answer, Engine, new_token, token_hash
+from perdure.eventstore.engine import Answer, Engine, new_token
 from perdure.eventstore.errors import NotRegistered
 from perdure.eventstore.events import Event, activity_completed
 from perdure.httpsteps import HttpSteps
@@ -33,6 +32,7 @@ from perdure.orchestrator.substitution import (
     value_query,
 )
 from perdure.orchestrator.truth import is_true
+from perdure.registry import Registry, Running
 from perdure.sessions import RoleBlocked, Sessions
 from perdure.turns import Lease, Pending, Turns, activity_input, encoded, lane_of
 
@@ -41,30 +41,17 @@ log = logging.getLogger("perdure")
 BLOCKED_DELAY = 2.0
 
 
-class Running:
-    """A step under way in this worker: how to recognise its lease, and how to stop it."""
-
-    __slots__ = ("cancelled", "hash", "session", "since")
-
-    def __init__(self, token_hash: bytes) -> None:
-        self.hash = token_hash
-        self.session: StepSession | None = None
-        self.cancelled = threading.Event()
-        self.since = time.monotonic()
-
-    def stop(self) -> None:
-        """The lease is over: nothing of the step shall take effect."""
-        self.cancelled.set()
-        session = self.session
-        if session is not None:
-            session.cancel()
-
-
 class Steps:
     """Runs leases to their end. One instance serves all slots of a worker."""
 
     def __init__(
-        self, engine: Engine, instances: Instances, sessions: Sessions, turns: Turns, http: HttpSteps, registry: Registry
+        self,
+        engine: Engine,
+        instances: Instances,
+        sessions: Sessions,
+        turns: Turns,
+        http: HttpSteps,
+        registry: Registry,
     ) -> None:
         self._engine = engine
         self._instances = instances
@@ -79,15 +66,22 @@ class Steps:
         """Run the step, and every step that follows from it here, until the chain leaves this worker."""
         following: Lease | None = lease
         while following is not None:
-            running = self._registry.begin(following)
+            current = following
+            running = self._registry.begin(current.token)
             try:
-                following = self._one(following, running)
+                following = self._one(current, running)
             except NotRegistered:
-                log.warning("the worker's row is gone; the step's lease is over", extra={"instance_id": lease.instance_id})
+                log.warning(
+                    "the worker's row is gone; the step's lease is over", extra={"instance_id": lease.instance_id}
+                )
                 return
             except psycopg.Error as error:
-                log.warning("outcome unknown", extra={"instance_id": following.instance_id, "reason": _words(error)}, exc_info=log.isEnabledFor(logging.DEBUG))
-                following = self._recover(following)
+                log.warning(
+                    "outcome unknown",
+                    extra={"instance_id": current.instance_id, "reason": _words(error)},
+                    exc_info=log.isEnabledFor(logging.DEBUG),
+                )
+                following = self._recover(current)
             finally:
                 self._registry.end(running)
 
@@ -147,9 +141,9 @@ class Steps:
             raise ActivityError(Failure("SQL execution failed: the statement holds a NUL character"))
         session = self._sessions.borrow(lease.owner, lease.owner_name, lease.database)
         running.session = session
-        if running.cancelled.is_set():
-            session.spoiled = True
         try:
+            if running.cancelled.is_set():
+                return None
             return self._in_session(lease, session, statement)
         except psycopg.Error:
             session.spoiled = True
@@ -392,36 +386,6 @@ class Plan:
             variables=lease.variables,
             entry=lease.entry,
         )
-
-
-class Registry:
-    """The steps under way, so that a beat can compare them with what the engine says is leased to this worker."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: dict[bytes, Running] = {}
-
-    def begin(self, lease: Lease) -> Running:
-        """A step begins."""
-        running = Running(token_hash(lease.token))
-        with self._lock:
-            self._running[running.hash] = running
-        return running
-
-    def end(self, running: Running) -> None:
-        """It is over."""
-        with self._lock:
-            self._running.pop(running.hash, None)
-
-    def snapshot(self) -> dict[bytes, Running]:
-        """What is under way now."""
-        with self._lock:
-            return dict(self._running)
-
-    def stop_all(self) -> None:
-        """Every lease is over."""
-        for running in self.snapshot().values():
-            running.stop()
 
 
 def _words(error: Exception) -> str:

@@ -15,6 +15,7 @@ from perdure.instances import Entry, Instances
 from perdure.orchestrator.errors import NondeterminismError
 from perdure.orchestrator.execution import Activity, Execution, Turn
 from perdure.orchestrator.graph import GraphError
+from perdure.registry import Registry
 
 log = logging.getLogger("perdure")
 
@@ -62,18 +63,36 @@ class Pending:
     message: dict[str, Any] = field(default_factory=dict)
     following: Activity | None = None
     following_token: str = ""
+    timers: list[datetime] = field(default_factory=list)
 
 
 class Turns:
-    """Takes turns for a worker. ``eager`` says whether a step may be kept by the worker that decided it."""
+    """Takes turns for a worker.
 
-    def __init__(self, engine: Engine, instances: Instances, eager: Callable[[], bool]) -> None:
+    ``eager`` says whether a step may be kept by the worker that decided it; ``alarm`` is told in how many seconds a
+    timer that was set will be due.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        instances: Instances,
+        registry: Registry,
+        eager: Callable[[], bool],
+        alarm: Callable[[float], None],
+    ) -> None:
         self._engine = engine
+        self._registry = registry
+        self._alarm = alarm
         self._instances = instances
         self._eager = eager
 
     def take(self, pending: list[Pending]) -> list[Lease]:
         """Take these turns to their end (done, lost or parked); the steps that came of them and stay here."""
+        with self._registry.holding([turn.token for turn in pending]):
+            return self._take(pending)
+
+    def _take(self, pending: list[Pending]) -> list[Lease]:
         leases: list[Lease] = []
         for _ in range(ROUNDS):
             if not pending:
@@ -153,7 +172,13 @@ class Turns:
             self._continue(turn, decision, message)
         elif decision.status == "running":
             self._add_work(turn, decision, message)
-        turn.message = {"b": turn.bucket, "i": turn.instance_id, "t": turn.token, "x": execution.execution_id, **message}
+        turn.message = {
+            "b": turn.bucket,
+            "i": turn.instance_id,
+            "t": turn.token,
+            "x": execution.execution_id,
+            **message,
+        }
         return True
 
     def _continue(self, turn: Pending, decision: Turn, message: dict[str, Any]) -> None:
@@ -188,6 +213,7 @@ class Turns:
             }
             for a in activities
         ]
+        turn.timers = list(decision.timers.values())
         message["timers"] = [{"seq": seq, "due": due.isoformat()} for seq, due in decision.timers.items()]
 
     # -- committing ---------------------------------------------------------------------------------------------------
@@ -202,12 +228,14 @@ class Turns:
             entry = turn.entry
             assert entry is not None
             if answer.outcome == "done":
+                for due in turn.timers:
+                    self._alarm((due - answer.clock).total_seconds())
                 if turn.following is not None:
                     leases.append(self._lease(turn, turn.following))
                 else:
                     self._instances.put(entry)
             elif answer.outcome in ("conflict", "busy"):
-                turn.entry, turn.now, turn.following = None, None, None
+                turn.entry, turn.now, turn.following, turn.timers = None, None, None, []
                 again.append(turn)
         return again
 

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 import queue
 import signal
@@ -29,9 +30,10 @@ from perdure.eventstore.errors import NotRegistered
 from perdure.httpsteps import HttpSteps
 from perdure.instances import Instances, system_variables
 from perdure.orchestrator.execution import INTERPRETER
+from perdure.registry import Registry, Running
 from perdure.sessions import Sessions
 from perdure.settings import Settings
-from perdure.steps import Registry, Steps
+from perdure.steps import Steps
 from perdure.turns import Lease, Pending, Turns
 
 log = logging.getLogger("perdure")
@@ -58,7 +60,7 @@ class Worker:
         self.engine = Engine(self.connections)
         self.instances = Instances()
         self.registry = Registry()
-        self.turns = Turns(self.engine, self.instances, self._may_keep)
+        self.turns = Turns(self.engine, self.instances, self.registry, self._may_keep, self._alarm)
         self.backlog: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
         self.http_backlog: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
         self._waiting: dict[bytes, float] = {}
@@ -68,6 +70,7 @@ class Worker:
         self._durations: deque[float] = deque([0.0], maxlen=20)
         self._claiming = threading.Event()
         self._kept_this_claim = 0
+        self._alarms: list[float] = []
         self.http = http
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -232,12 +235,11 @@ class Worker:
                 pause = self.settings.poll_seconds
                 if not idle and self._free()[0] > 0:
                     idle = True
-                    self.engine.mine("idle", True)
+                    due = self.engine.mine("idle", True)[0][0]
+                    if due is not None:
+                        self._alarm(due)
                     continue
-                due = self._next_due() if idle else None
-                if due is not None:
-                    pause = min(pause, max(due, 0.001))
-                self.wakeup.wait(pause)
+                self.wakeup.wait(self._until_alarm(pause))
             except NotRegistered:
                 self._start_over()
                 idle = False
@@ -245,9 +247,22 @@ class Worker:
                 log.warning("claim failed; trying again", extra={"reason": str(error).strip()})
                 self.stopping.wait(REST)
 
-    def _next_due(self) -> float | None:
-        """Seconds to the next timer, asked for with the idle flag, at most once a pause."""
-        return self.engine.mine("idle", True)[0][0]  # type: ignore[no-any-return]
+    def _alarm(self, seconds: float) -> None:
+        """A timer that this worker set, or found when it became idle, is due then. Others' are found by polling."""
+        with self._lock:
+            heapq.heappush(self._alarms, time.monotonic() + max(seconds, 0.0))
+            if len(self._alarms) > 10_000:
+                self._alarms = self._alarms[:5000]
+
+    def _until_alarm(self, pause: float) -> float:
+        now = time.monotonic()
+        with self._lock:
+            while self._alarms and self._alarms[0] <= now:
+                heapq.heappop(self._alarms)
+                pause = 0.0
+            if self._alarms:
+                pause = min(pause, self._alarms[0] - now)
+        return pause
 
     def _free(self) -> tuple[int, int]:
         with self._lock:
@@ -317,6 +332,7 @@ class Worker:
     def _beat(self, connection: psycopg.Connection[Any], suspects: set[bytes]) -> set[bytes]:
         """Beat, stop steps whose lease is gone, and give back leases that nobody here knows (twice in a row)."""
         before = self.registry.snapshot()
+        held = self.registry.known()
         with self._lock:
             before_waiting = set(self._waiting)
         rows = self.engine.mine("beat", self.stopping.is_set(), connection=connection)
@@ -325,7 +341,7 @@ class Worker:
         for digest, running in before.items():
             if digest in now and digest not in leased and not running.cancelled.is_set():
                 self._stop_if_lost(connection, digest, running)
-        known = before.keys() | now.keys() | before_waiting | set(self._waiting)
+        known = before.keys() | before_waiting | set(self._waiting) | held | self.registry.known()
         unknown = {digest for digest in leased if digest not in known}
         lost = unknown & suspects
         if lost and not self._claiming.is_set():
@@ -333,7 +349,7 @@ class Worker:
             self.engine.mine("release", list(lost), connection=connection)
         return unknown - lost
 
-    def _stop_if_lost(self, connection: psycopg.Connection[Any], digest: bytes, running: Any) -> None:
+    def _stop_if_lost(self, connection: psycopg.Connection[Any], digest: bytes, running: Running) -> None:
         """Ask once more: a retake may have changed the token between the two looks."""
         rows = self.engine.mine("beat", self.stopping.is_set(), connection=connection)
         if digest not in {bytes(row[2]) for row in rows} and digest in self.registry.snapshot():
@@ -357,9 +373,7 @@ class Worker:
             by_role.setdefault((worker_id, role), []).append((pid, began))
         for (worker_id, role), sessions in by_role.items():
             try:
-                with connect(
-                    self.settings.dsn_for(role, self.sessions.home), "perdure:worker:keeper", {}
-                ) as own:
+                with connect(self.settings.dsn_for(role, self.sessions.home), "perdure:worker:keeper", {}) as own:
                     for pid, began in sessions:
                         own.execute(CALLS["end_backend"], (pid, began))
             except psycopg.Error as error:
@@ -387,7 +401,12 @@ class Worker:
 def pending_of(task: Claimed) -> Pending:
     """A claimed turn."""
     return Pending(
-        task.bucket, task.instance_id, task.token, task.owner, task.capped, claimed=task if task.graph is not None else None
+        task.bucket,
+        task.instance_id,
+        task.token,
+        task.owner,
+        task.capped,
+        claimed=task if task.graph is not None else None,
     )
 
 
@@ -442,7 +461,7 @@ def run(settings: Settings) -> int:
     log.setLevel(settings.log_level.upper())
     worker = Worker(settings)
 
-    def stop(number: int, frame: object) -> None:
+    def stop(_number: int, _frame: object) -> None:
         if worker.stopping.is_set():
             raise SystemExit(130)
         worker.stop()
