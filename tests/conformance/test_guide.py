@@ -17,6 +17,7 @@ import pytest
 from asking import one_database
 from cluster import Cluster, Database, Workers, clean_environment
 from perdure import binaries
+from perdure.eventstore import events
 from servers.bin import httpbin
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide"
@@ -43,7 +44,8 @@ def blocks(page: str) -> list[Block]:
 def typed_into_psql(dsn: str, statements: list[str]) -> list[str]:
     """What psql prints for each of the texts, one session for all: output first, then errors."""
     script = "".join(
-        f"{text}\n\\echo {_END.format(number)}\n\\warn {_END.format(number)}\n" for number, text in enumerate(statements)
+        f"{text}\n\\echo {_END.format(number)}\n\\warn {_END.format(number)}\n"
+        for number, text in enumerate(statements)
     )
     done = subprocess.run(
         [binaries.psql(), "-X", "-q", "-P", "footer=off", "-v", "SHOW_CONTEXT=never", "-d", dsn],
@@ -104,10 +106,17 @@ def test_the_guide_has_pages_with_blocks() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
 def test_page_shows_what_comes_out(page: Path, readers_database: Database, web: str) -> None:
     found = blocks(page.read_text("utf-8"))
-    printed = typed_into_psql(readers_database.dsn("alice"), [block.typed.replace(WEB, web) for block in found])
-    for block, output in zip(found, printed, strict=True):
-        output = output.replace(web, WEB)
+    answers = typed_into_psql(readers_database.dsn("alice"), [block.typed.replace(WEB, web) for block in found])
+    for block, answer in zip(found, answers, strict=True):
+        output = answer.replace(web, WEB)
         if block.shown is None:
             assert "ERROR" not in output, f"{block.typed}\n{output}"
         else:
             assert comparable(output) == comparable(block.shown), f"after typing:\n{block.typed}"
+
+
+def test_every_event_is_described() -> None:
+    described = (GUIDE.parent / "history-events.md").read_text("utf-8")
+    kinds = [value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)]
+    assert len(kinds) > 20
+    assert [kind for kind in kinds if f"`{kind}`" not in described] == []
