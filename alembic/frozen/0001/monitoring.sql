@@ -24,7 +24,8 @@ BEGIN
 END $$;
 
 -- Newest first, from after a place on. The conditions are put in only where they are asked for, so that each case gets the
--- plan that fits it; the owner is named where the caller sees nobody else's, for the index's sake.
+-- plan that fits it. The owner is named where the caller sees nobody else's, for the index's sake, and as a subquery: with the
+-- value known, the planner thinks that bucket and id are independent, expects few rows, and sorts all of them.
 CREATE OR REPLACE FUNCTION df_engine.listed(
     _status text, _label text, _after timestamptz, _after_id text, _limit integer
 )
@@ -35,7 +36,7 @@ BEGIN
     RETURN QUERY EXECUTE
         'SELECT l.bucket, l.instance_id, l.label, l.status, l.created_at, l.ended_at, l.execution_id, l.head_seq
          FROM df_engine.listed_instances l WHERE true'
-        || CASE WHEN df_engine.sees_all() THEN '' ELSE ' AND l.owner = quote_ident(current_user)::regrole' END
+        || CASE WHEN df_engine.sees_all() THEN '' ELSE ' AND l.owner = (SELECT quote_ident(current_user)::regrole)' END
         || CASE WHEN _status IS NULL THEN '' WHEN _status = 'completed' THEN ' AND l.status = $1'
                 ELSE ' AND l.status = $1 AND l.status <> ''completed''' END
         || CASE WHEN _label IS NULL THEN '' ELSE ' AND l.label = $2' END
