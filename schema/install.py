@@ -38,6 +38,7 @@ THEMES: tuple[str, ...] = (
     "retention",
     "check",
     "lifecycle",
+    "compat",
     "http_policy",
     "grants",
 )
