@@ -11,7 +11,8 @@ import pytest
 from asking import Connection, one_database
 from cluster import Cluster
 
-PAGE = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text("utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "compatibility.md").read_text("utf-8")
 _ROW = re.compile(r"^\| `(.+?)` \| (same|better|ours|left out) \|", re.MULTILINE)
 ROWS = {found[1].replace("\\|", "|"): found[2] for found in _ROW.finditer(PAGE)}
 HERE = {name for name, mark in ROWS.items() if mark != "left out"}
@@ -65,3 +66,12 @@ def test_every_operator_stands_on_the_page(alice: Connection) -> None:
         " WHERE p.pronamespace = 'df'::regnamespace"
     ).fetchall()
     assert {name for (name,) in rows} == {name for name in HERE if not re.search(r"\w", name)}
+
+
+def test_every_setting_stands_in_operations_with_default_and_range(alice: Connection) -> None:
+    page = (DOCS / "operations.md").read_text("utf-8")
+    rows = alice.execute(
+        "SELECT name, default_value, coalesce(low::text, ''), coalesce(high::text, '') FROM df.settings"
+    )
+    missing = [row for row in rows.fetchall() if re.sub(" +", " ", "| `{}` | {} | {} | {} |".format(*row)) not in page]
+    assert missing == []
