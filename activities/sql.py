@@ -49,6 +49,7 @@ def _numbered(statement: str) -> bytes:
 
 
 _RUN_STEP = _numbered(CALLS["run_step"])
+_FINISH = _numbered(CALLS["finish"])
 
 
 def _parameter(value: Any) -> bytes | None:
@@ -112,8 +113,10 @@ class StepSession:
         parameters: Any = [_parameter(value) for value in (self.role, statement, *arguments)]
         with self.connection.lock:
             if not self._prepared:
-                pgconn.prepare(b"perdure_run_step", _RUN_STEP)
-                self._prepared = True
+                self._prepared = pgconn.prepare(b"perdure_run_step", _RUN_STEP).status == ExecStatus.COMMAND_OK
+                if not self._prepared:  # an earlier step took the name
+                    self.spoiled = True
+                    raise psycopg.OperationalError("the session cannot be used any more")
             result = pgconn.exec_prepared(b"perdure_run_step", parameters)
         if result.status == ExecStatus.TUPLES_OK:
             return (result.get_value(0, 0) or b"").decode().split(" ")
@@ -152,18 +155,41 @@ class StepSession:
             self._must_fit_jsonb(text)
         return text
 
-    def finish(self, xid: str, arguments: Sequence[Any]) -> Any:
-        """Write the completion and commit, in one message."""
-        try:
-            with self.connection.pipeline():
-                # libpq keeps the single-row mode of the last query for the first one of a pipeline: let it be one
-                # without rows.
-                self.connection.execute(CALLS["no_rows"])
-                cursor = self.connection.execute(CALLS["finish"], (xid, *arguments), prepare=True)
-                self.connection.execute(CALLS["commit"])
-            return cursor.fetchone()
-        except psycopg.Error as error:
-            raise self._translated(error) from error
+    def finish(self, xid: str, arguments: Sequence[Any]) -> list[str]:
+        """Write the completion and commit, in one message; (outcome, head, clock).
+
+        Not a prepared statement: the user's statement may just have dropped it. The parameters travel apart from the
+        text, which code that runs at COMMIT could read.
+        """
+        pgconn = self.connection.pgconn
+        with self.connection.lock:
+            pgconn.enter_pipeline_mode()
+            # libpq keeps the single-row mode of the last query for the first of a pipeline: let that have no rows.
+            pgconn.send_query_params(CALLS["no_rows"].encode(), None)
+            pgconn.send_query_params(_FINISH, [_parameter(value) for value in (xid, *arguments)])
+            pgconn.send_query_params(CALLS["commit"].encode(), None)
+            pgconn.pipeline_sync()
+            self.connection.wait(generators.send(pgconn))
+            results = self._pipeline_results()
+            pgconn.exit_pipeline_mode()
+        for result in results:
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise StatementError(result)
+        answer = next(result for result in results if result.ntuples == 1)
+        return (answer.get_value(0, 0) or b"").decode().split(" ")
+
+    def _pipeline_results(self) -> list[Any]:
+        pgconn = self.connection.pgconn
+        results: list[Any] = []
+        while True:
+            result = self.connection.wait(generators.fetch(pgconn))
+            if result is None:
+                if pgconn.status != ConnStatus.OK:
+                    raise psycopg.OperationalError("the connection was lost while a step was finishing")
+            elif result.status == ExecStatus.PIPELINE_SYNC:
+                return results
+            else:
+                results.append(result)
 
     def rollback(self) -> None:
         """Undo the step; a session that cannot is not used again."""

@@ -78,7 +78,7 @@ SELECT df_engine.run_step_v1(%s, %s, %s::pg_catalog.int2, %s, %s, %s, %s, %s, %s
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT df_engine.begin_step_v1(%s)
 
 -- name: finish
-SELECT outcome, head, clock FROM df_engine.finish_v1(%s, %s::pg_catalog.int2, %s, %s, %s, %s, %s, %s, %s, %s,
+SELECT df_engine.finish_v1(%s, %s::pg_catalog.int2, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s, %s, %s, %s)
 
 -- name: no_rows

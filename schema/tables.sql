@@ -145,6 +145,31 @@ CREATE TABLE df_engine.instance_waits (
 );
 CREATE INDEX instance_waits_target ON df_engine.instance_waits (target_bucket, target_id);
 
+-- A turn as a worker commits it: what it was decided from (x execution, h head), the events, and the work that they ask
+-- for. "one_*" is a single step that stays with the worker; "next*" begins the following execution (continue-as-new).
+CREATE TYPE df_engine.turn AS (
+    b smallint,
+    i text,
+    t text,
+    x integer,
+    h integer,
+    kinds text[],
+    payloads text[],
+    status text,
+    one_seq integer,
+    one_lane text,
+    one_kind text,
+    one_input text,
+    one_token text,
+    activities json,
+    timers json,
+    waits json,
+    dropped integer[],
+    next text,
+    next_kinds text[],
+    next_payloads text[]
+);
+
 -- One row a worker process; it alone is beaten, never its tasks.
 CREATE TABLE df_engine.workers (
     worker_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -77,21 +77,16 @@ CREATE OR REPLACE FUNCTION df_engine.finish_v1(
     _xid text, _bucket smallint, _instance_id text, _seq integer, _token text, _result text, _completed text,
     _execution_id integer, _head integer, _kinds text[], _payloads text[],
     _next_seq integer, _next_lane text, _next_kind text, _next_input text, _next_token text,
-    _end_status text, _turn_token text,
-    OUT outcome text, OUT head integer, OUT clock timestamptz
-)
+    _end_status text, _turn_token text
+) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF pg_current_xact_id_if_assigned()::text IS DISTINCT FROM _xid THEN
         RAISE EXCEPTION 'df: the step ended its own transaction; what it committed before stays committed'
             USING ERRCODE = 'DF001';
-    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'df: a step must not change the isolation level' USING ERRCODE = 'DF001';
     END IF;
-    SELECT f.outcome, f.head, f.clock INTO outcome, head, clock FROM df_engine.finish(
-        _bucket, _instance_id, _seq, _token, _result, _completed, _execution_id, _head, _kinds, _payloads,
-        _next_seq, _next_lane, _next_kind, _next_input, _next_token, _end_status, _turn_token,
-        quote_ident(session_user)::regrole) f;
+    RETURN df_engine.finish_step(_bucket, _instance_id, _seq, _token, _result, _completed, _execution_id, _head,
+        _kinds, _payloads, _next_seq, _next_lane, _next_kind, _next_input, _next_token, _end_status, _turn_token);
 END $$;
 
 -- Form (b): one message. The statement returns no rows, runs by EXECUTE as the submitting role, and commits with its
@@ -114,13 +109,13 @@ END $$;
 
 -- The common case is one conditional update of the instance, which locks and compares at once: under READ COMMITTED a
 -- row that changed meanwhile is compared again as it is now. Everything else goes through finish().
-CREATE OR REPLACE FUNCTION df_engine.finish_step_v1(
-    _bucket smallint, _instance_id text, _seq integer, _token text, _completed text,
+CREATE OR REPLACE FUNCTION df_engine.finish_step(
+    _bucket smallint, _instance_id text, _seq integer, _token text, _result text, _completed text,
     _execution_id integer, _head integer, _kinds text[], _payloads text[],
     _next_seq integer, _next_lane text, _next_kind text, _next_input text, _next_token text,
     _end_status text, _turn_token text
 ) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER
+LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     _clock timestamptz := clock_timestamp();
@@ -141,7 +136,7 @@ BEGIN
     END IF;
     IF _owner IS NULL THEN
         SELECT f.outcome || ' ' || f.head || ' ' || df_engine.iso(f.clock) INTO _outcome FROM df_engine.finish(
-            _bucket, _instance_id, _seq, _token, NULL, _completed, _execution_id, _head, _kinds, _payloads,
+            _bucket, _instance_id, _seq, _token, _result, _completed, _execution_id, _head, _kinds, _payloads,
             _next_seq, _next_lane, _next_kind, _next_input, _next_token, _end_status, _turn_token, _login) f;
         RETURN _outcome;
     END IF;
@@ -164,12 +159,28 @@ BEGIN
     IF _end_status IS NOT NULL THEN
         DELETE FROM df_engine.inbox m WHERE m.bucket = _bucket AND m.instance_id = _instance_id;
     END IF;
+    IF _result IS NOT NULL THEN
+        INSERT INTO df_engine.results (bucket, instance_id, execution_id, seq, body)
+            VALUES (_bucket, _instance_id, _execution_id, _seq, _result);
+    END IF;
     _payloads[1] := '{"now":"' || df_engine.iso(_clock) || '"' || substr(_payloads[1], 12);
     INSERT INTO df_engine.history (bucket, instance_id, execution_id, seq, kind, payload, recorded_at)
         SELECT _bucket, _instance_id, _execution_id, _head + f.ordinality, f.kind, f.payload, _clock
         FROM unnest('ActivityCompleted'::text || _kinds, _completed || _payloads)
              WITH ORDINALITY AS f(kind, payload, ordinality);
     RETURN 'done ' || (_head + 1 + cardinality(_kinds)) || ' ' || df_engine.iso(_clock);
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.finish_step_v1(
+    _bucket smallint, _instance_id text, _seq integer, _token text, _completed text,
+    _execution_id integer, _head integer, _kinds text[], _payloads text[],
+    _next_seq integer, _next_lane text, _next_kind text, _next_input text, _next_token text,
+    _end_status text, _turn_token text
+) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN df_engine.finish_step(_bucket, _instance_id, _seq, _token, NULL, _completed, _execution_id, _head,
+        _kinds, _payloads, _next_seq, _next_lane, _next_kind, _next_input, _next_token, _end_status, _turn_token);
 END $$;
 
 -- Nothing of an earlier step is left in the session: the parts of DISCARD ALL that can stand in a transaction.
@@ -198,5 +209,7 @@ BEGIN
     RETURN pg_catalog.pg_current_xact_id()::pg_catalog.text;
 END $$;
 
+REVOKE ALL ON FUNCTION df_engine.finish_step(smallint, text, integer, text, text, text, integer, integer, text[], text[],
+    integer, text, text, text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION df_engine.finish(smallint, text, integer, text, text, text, integer, integer, text[], text[],
     integer, text, text, text, text, text, text, regrole) FROM PUBLIC;

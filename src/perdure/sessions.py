@@ -116,7 +116,7 @@ class Sessions:
     def _connect(self, login: str, database: str) -> psycopg.Connection[Any]:
         dsn = self._settings.dsn_for(login, database)
         connection = connect(dsn, "perdure:worker:workflow-sql", STEP_OPTIONS)
-        connection.prepare_threshold = 2
+        connection.prepare_threshold = None  # a step may drop prepared statements
         return connection
 
     def _state(self, owner: int, role: str, where: str, database: str | None) -> dict[str, Any]:

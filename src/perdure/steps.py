@@ -163,8 +163,7 @@ class Steps:
             xid = session.begin()
             raw = session.run(statement, self.max_result_bytes)
             plan = Plan(lease, raw)
-            row = session.finish(xid, plan.arguments(with_result=True))
-            return self._finished(plan, Answer(*row))
+            return self._finished(plan, answered(session.finish(xid, plan.arguments(with_result=True))))
         except StatementError as error:
             if not error.needs_autocommit(statement):
                 raise
@@ -178,13 +177,12 @@ class Steps:
     def _run_and_finish(self, session: StepSession, statement: str, plan: Plan) -> Answer:
         arguments = plan.arguments(with_result=False)
         try:
-            outcome, head, clock = session.run_and_finish(statement, arguments)
+            return answered(session.run_and_finish(statement, arguments))
         except StatementError as error:
             if not error.forgot_ours:
                 raise
             session.forget_prepared()
-            outcome, head, clock = session.run_and_finish(statement, arguments)
-        return Answer(outcome, int(head), datetime.fromisoformat(clock))
+            return answered(session.run_and_finish(statement, arguments))
 
     def _outside(self, lease: Lease, session: StepSession, statement: str) -> Lease | None:
         """Autocommit, or another database: at least once, the completion in a commit of its own."""
@@ -345,7 +343,7 @@ class Plan:
         """The arguments of finish, in order."""
         lease, turn, after = self.lease, self.turn, self.following
         result = (None if self.raw == EMPTY else self.raw,) if with_result else ()
-        events = encoded(turn.events) if turn is not None else None
+        kinds, payloads = encoded(turn.events) if turn is not None else (None, None)
         return (
             lease.bucket,
             lease.instance_id,
@@ -355,8 +353,8 @@ class Plan:
             codec.encode(self.completed),
             lease.execution_id,
             self.head,
-            [kind for kind, _ in events] if events else None,
-            [payload for _, payload in events] if events else None,
+            kinds,
+            payloads,
             after.seq if after else None,
             lane_of(after.kind) if after else None,
             after.kind if after else None,
@@ -386,6 +384,12 @@ class Plan:
             variables=lease.variables,
             entry=lease.entry,
         )
+
+
+def answered(words: list[str]) -> Answer:
+    """What finish answers as text: outcome, head, clock."""
+    outcome, head, clock = words
+    return Answer(outcome, int(head), datetime.fromisoformat(clock))
 
 
 def _words(error: Exception) -> str:

@@ -190,11 +190,11 @@ class Turns:
         first = following.take_turn(turn.now)
         message["next"] = codec.encode(started)
         if first.status == "running":
-            message["next_events"] = encoded(first.events)
+            message["next_kinds"], message["next_payloads"] = encoded(first.events)
+            message["waits"] = turn_message(first, 1)["waits"]
             self._add_work(turn, first, message)
             turn.entry.execution = following
         else:
-            message["next_events"] = []
             turn.entry.execution = Execution(old.graph, old.instance_id, old.execution_id + 1, started, old.variables)
 
     def _add_work(self, turn: Pending, decision: Turn, message: dict[str, Any]) -> None:
@@ -203,16 +203,15 @@ class Turns:
         if len(activities) == 1 and not turn.capped and lane_of(activities[0].kind) == "sql" and self._eager():
             turn.following = activities[0]
             turn.following_token = new_token()
-        message["activities"] = [
-            {
-                "seq": a.seq,
-                "lane": lane_of(a.kind),
-                "kind": a.kind,
-                "input": activity_input(a),
-                "token": turn.following_token if a is turn.following else None,
-            }
-            for a in activities
-        ]
+            message["one_seq"] = activities[0].seq
+            message["one_lane"] = lane_of(activities[0].kind)
+            message["one_kind"] = activities[0].kind
+            message["one_input"] = activity_input(activities[0])
+            message["one_token"] = turn.following_token
+        elif activities:
+            message["activities"] = [
+                {"seq": a.seq, "lane": lane_of(a.kind), "kind": a.kind, "input": activity_input(a)} for a in activities
+            ]
         turn.timers = list(decision.timers.values())
         message["timers"] = [{"seq": seq, "due": due.isoformat()} for seq, due in decision.timers.items()]
 
@@ -270,23 +269,23 @@ def activity_input(activity: Activity) -> str:
     return codec.encode({"query": activity.text, "names": activity.names})
 
 
-def encoded(events: list[tuple[str, dict[str, Any]]]) -> list[list[str]]:
-    """Events as (kind, JSON text)."""
-    return [[kind, codec.encode(data)] for kind, data in events]
+def encoded(events: list[tuple[str, dict[str, Any]]]) -> tuple[list[str], list[str]]:
+    """The kinds of events, and their payloads as JSON text."""
+    return [kind for kind, _ in events], [codec.encode(data) for _, data in events]
 
 
 def turn_message(decision: Turn, head: int) -> dict[str, Any]:
-    """A decision as ``df_engine.apply_turn`` takes it, work not included."""
+    """A decision as the type ``df_engine.turn`` takes it, work not included."""
     waits = [
         {"seq": head + place, "target": data.get("instance"), "ref": data.get("ref")}
         for place, (kind, data) in enumerate(decision.events, start=1)
         if kind == ev.INSTANCE_AWAITED
     ]
+    kinds, payloads = encoded(decision.events)
     return {
         "h": head,
-        "events": encoded(decision.events),
-        "activities": [],
-        "timers": [],
+        "kinds": kinds,
+        "payloads": payloads,
         "waits": waits,
         "dropped": decision.dropped,
         "status": decision.status,

@@ -16,8 +16,8 @@ CREATE OR REPLACE FUNCTION df_engine.cron_problem(expr text, timezone text) RETU
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _names constant text[] := ARRAY['minute', 'hour', 'day of month', 'month', 'day of week', 'year'];
-    _expr text := lower(btrim(left(expr, 1001), E' \t\n\r\f\v'));
-    _fields text[] := regexp_split_to_array(_expr, '[ \t\n\r\f\v]+');
+    _expr text := lower(btrim(left(expr, 1001), E' \t\n\r\f\v') COLLATE "C");
+    _fields text[] := regexp_split_to_array(_expr, E'[ \t\n\r\f\v]+');
     _problem text;
 BEGIN
     IF length(expr) > 1000 THEN
@@ -35,7 +35,8 @@ BEGIN
         END LOOP;
         _problem := coalesce(_problem, df_engine.cron_never_problem(_fields[3], _fields[4], _fields[5], _fields[6]));
     END IF;
-    RETURN coalesce(format('Invalid cron expression ''%s'': ', left(expr, 1000)) || _problem, df_engine.timezone_problem(timezone));
+    RETURN coalesce(format('Invalid cron expression ''%s'': ', left(expr, 1000)) || _problem,
+                    df_engine.timezone_problem(timezone));
 END $$;
 
 CREATE OR REPLACE FUNCTION df_engine.cron_field_problem(field text, name text) RETURNS text
@@ -61,7 +62,7 @@ CREATE OR REPLACE FUNCTION df_engine.cron_item(
     item text, name text, OUT first integer, OUT last integer, OUT step integer, OUT problem text
 ) LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    _parts text[] := regexp_match(item, '^(?:(\*)|([0-9]{1,4}|[a-z]+)(?:-([0-9]{1,4}|[a-z]+))?)(?:/([0-9]{1,4}))?$');
+    _parts text[] := regexp_match(item, '^(?:([*])|([0-9]{1,4}|[a-z]+)(?:-([0-9]{1,4}|[a-z]+))?)(?:/([0-9]{1,4}))?$');
     _low integer := CASE name WHEN 'day of month' THEN 1 WHEN 'month' THEN 1 WHEN 'year' THEN 1970 ELSE 0 END;
     _high integer := CASE name WHEN 'minute' THEN 59 WHEN 'hour' THEN 23 WHEN 'day of month' THEN 31 WHEN 'month' THEN 12
                      WHEN 'day of week' THEN 7 ELSE 2100 END;
@@ -117,7 +118,8 @@ BEGIN
 END $$;
 
 -- An expression whose days never come. A day of the week comes every week, whatever the other day is.
-CREATE OR REPLACE FUNCTION df_engine.cron_never_problem(day_of_month text, month text, day_of_week text, year text) RETURNS text
+CREATE OR REPLACE FUNCTION df_engine.cron_never_problem(day_of_month text, month text, day_of_week text, year text)
+RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF day_of_month IN ('*', '?') OR day_of_week NOT IN ('*', '?', '*/1') OR EXISTS (

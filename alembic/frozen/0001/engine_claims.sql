@@ -154,11 +154,11 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
-    _lane text;
+    _what text;
     _limit integer;
     _free integer;
+    _late timestamptz;
     _t df_engine.tasks;
-    _wait double precision;
 BEGIN
     PERFORM df_engine.drain_inbox(200), df_engine.fire_timers(200);
     IF _full THEN
@@ -167,58 +167,58 @@ BEGIN
     END IF;
     IF _steps > 0 THEN
         _free := df_engine.free_connections();
-        _wait := df_engine.setting('execution_acquire_timeout')::double precision;
+        IF _free = 0 AND df_engine.setting('execution_acquire_timeout')::double precision > 0 THEN
+            _late := clock_timestamp() - make_interval(
+                secs => df_engine.setting('execution_acquire_timeout')::double precision);
+        END IF;
     END IF;
-    FOREACH _lane IN ARRAY ARRAY['turn', 'sql', 'http'] LOOP
-        _limit := CASE _lane WHEN 'turn' THEN _turns WHEN 'sql' THEN least(_steps, _free) ELSE _http END;
+    capped := _free IS NOT NULL;
+    FOREACH _what IN ARRAY ARRAY['turn', 'sql', 'http', 'late'] LOOP
+        _limit := CASE _what WHEN 'turn' THEN _turns WHEN 'sql' THEN least(_steps, _free) WHEN 'http' THEN _http
+                             ELSE CASE WHEN _late IS NOT NULL THEN 100 ELSE 0 END END;
         CONTINUE WHEN _limit <= 0;
+        overdue := _what = 'late';
         FOR _t IN SELECT * FROM df_engine.tasks t
-                  WHERE t.worker_id IS NULL AND t.lane = _lane AND t.task_no >= _mark
-                    AND t.visible_at <= clock_timestamp() AND t.interpreter <= _w.interpreter
+                  WHERE t.worker_id IS NULL AND t.lane = CASE _what WHEN 'late' THEN 'sql' ELSE _what END
+                    AND t.task_no >= _mark AND t.visible_at <= clock_timestamp() AND t.interpreter <= _w.interpreter
                     AND (_w.serves_all OR t.owner = _w.login) AND t.owner::oid <> ALL (_except)
+                    AND (NOT overdue OR t.queued_at < _late)
                   ORDER BY t.task_no LIMIT _limit FOR UPDATE SKIP LOCKED LOOP
-            overdue := false;
-            RETURN QUERY SELECT * FROM df_engine.lease(_t, _w.worker_id, false, _free IS NOT NULL);
+            token := replace(gen_random_uuid()::text, '-', '');
+            clock := clock_timestamp();
+            UPDATE df_engine.tasks k SET worker_id = _w.worker_id, leased_at = clock,
+                    token_hash = sha256(convert_to(token, 'UTF8'))
+                WHERE k.bucket = _t.bucket AND k.instance_id = _t.instance_id AND k.seq = _t.seq;
+            -- After the lock, by a statement of its own: the head as it is now.
+            SELECT i.execution_id, i.head_seq, i.status, s.label, s.variables,
+                   CASE WHEN i.head_seq = 1 AND i.execution_id = 1 AND _t.seq = 0 THEN s.graph END,
+                   r.rolname
+                INTO head_execution, head_seq, status, label, variables, graph, owner_name
+                FROM df_engine.instances i
+                JOIN df_engine.starts s ON s.bucket = i.bucket AND s.instance_id = i.instance_id
+                LEFT JOIN pg_roles r ON r.oid = i.owner
+                WHERE i.bucket = _t.bucket AND i.instance_id = _t.instance_id;
+            started := NULL;
+            IF graph IS NOT NULL THEN
+                SELECT h.payload INTO started FROM df_engine.history h
+                    WHERE h.bucket = _t.bucket AND h.instance_id = _t.instance_id AND h.execution_id = 1 AND h.seq = 1;
+            END IF;
+            lane := _t.lane;
+            kind := _t.kind;
+            bucket := _t.bucket;
+            instance_id := _t.instance_id;
+            seq := _t.seq;
+            execution_id := _t.execution_id;
+            task_no := _t.task_no;
+            owner := _t.owner::oid;
+            database := _t.database;
+            attempt := _t.attempt;
+            autocommit := _t.autocommit;
+            input := _t.input;
+            first_failed_at := _t.first_failed_at;
+            RETURN NEXT;
         END LOOP;
     END LOOP;
-    IF _free = 0 AND _wait > 0 THEN
-        FOR _t IN SELECT * FROM df_engine.tasks t
-                  WHERE t.worker_id IS NULL AND t.lane = 'sql' AND t.queued_at < clock_timestamp() - make_interval(secs => _wait)
-                    AND (_w.serves_all OR t.owner = _w.login) AND t.owner::oid <> ALL (_except)
-                  ORDER BY t.task_no LIMIT 100 FOR UPDATE SKIP LOCKED LOOP
-            RETURN QUERY SELECT * FROM df_engine.lease(_t, _w.worker_id, true, true);
-        END LOOP;
-    END IF;
-END $$;
-
--- Lease one locked task and say what there is to do. The head is read after the lock, by a statement of its own.
-CREATE OR REPLACE FUNCTION df_engine.lease(_t df_engine.tasks, _worker_id bigint, _overdue boolean, _capped boolean)
-RETURNS TABLE (lane text, kind text, bucket smallint, instance_id text, seq integer, execution_id integer, token text,
-               task_no bigint, owner oid, owner_name text, database text, attempt integer, autocommit boolean,
-               input text, first_failed_at timestamptz, overdue boolean, head_execution integer, head_seq integer,
-               status text, capped boolean, clock timestamptz, graph text, variables text, label text, started text)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-    _token text := replace(gen_random_uuid()::text, '-', '');
-BEGIN
-    UPDATE df_engine.tasks k SET worker_id = _worker_id, leased_at = clock_timestamp(),
-            token_hash = sha256(convert_to(_token, 'UTF8'))
-        WHERE k.bucket = _t.bucket AND k.instance_id = _t.instance_id AND k.seq = _t.seq;
-    RETURN QUERY
-        SELECT _t.lane, _t.kind, _t.bucket, _t.instance_id, _t.seq, _t.execution_id, _token, _t.task_no, _t.owner::oid,
-               (SELECT r.rolname::text FROM pg_roles r WHERE r.oid = _t.owner), _t.database, _t.attempt,
-               _t.autocommit, _t.input, _t.first_failed_at, _overdue, i.execution_id, i.head_seq, i.status, _capped,
-               clock_timestamp(),
-               CASE WHEN i.head_seq = 1 AND i.execution_id = 1 OR _t.seq > 0 THEN
-                   CASE WHEN _t.seq = 0 THEN s.graph END END,
-               CASE WHEN i.head_seq = 1 AND i.execution_id = 1 OR _t.seq > 0 THEN s.variables END,
-               s.label,
-               CASE WHEN i.head_seq = 1 AND i.execution_id = 1 AND _t.seq = 0 THEN
-                   (SELECT h.payload FROM df_engine.history h
-                    WHERE h.bucket = i.bucket AND h.instance_id = i.instance_id AND h.execution_id = 1 AND h.seq = 1) END
-        FROM df_engine.instances i JOIN df_engine.starts s ON s.bucket = i.bucket AND s.instance_id = i.instance_id
-        WHERE i.bucket = _t.bucket AND i.instance_id = _t.instance_id;
 END $$;
 
 -- What a worker needs to fold instances, each as of one snapshot: [[instance_id, execution known, seq known]].
@@ -262,5 +262,5 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION df_engine.drain_inbox(integer), df_engine.fire_timers(integer),
-    df_engine.end_instance_waits(integer), df_engine.instance_result(smallint, text), df_engine.free_connections(),
-    df_engine.lease(df_engine.tasks, bigint, boolean, boolean) FROM PUBLIC;
+    df_engine.end_instance_waits(integer), df_engine.instance_result(smallint, text), df_engine.free_connections()
+    FROM PUBLIC;

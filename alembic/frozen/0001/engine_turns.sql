@@ -17,56 +17,61 @@ CREATE OR REPLACE FUNCTION df_engine.serves(_w df_engine.workers, _owner regrole
 LANGUAGE sql IMMUTABLE
 RETURN (_w).serves_all OR (_w).login = _owner;
 
--- One turn: {"b","i","t" token,"x" execution,"h" head decided from,"events":[[kind,payload]],"activities":[{seq,lane,kind,
--- input,token}],"timers":[{seq,due}],"waits":[{seq,target,ref}],"dropped":[seq],"status","next":payload,
--- "next_events":[[kind,payload]]}. The caller holds the instance's lock, the token was compared.
-CREATE OR REPLACE FUNCTION df_engine.apply_turn(_i df_engine.instances, _worker_id bigint, _t json, _now timestamptz)
-RETURNS integer
+-- Apply one decided turn. The caller holds the instance's lock, and has compared token and head.
+CREATE OR REPLACE FUNCTION df_engine.apply_turn(
+    _i df_engine.instances, _worker_id bigint, _t df_engine.turn, _now timestamptz
+) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    _status text := _t->>'status';
     _execution_id integer := _i.execution_id;
-    _head integer;
-    _dropped integer[];
+    _head integer := _i.head_seq + cardinality(_t.kinds);
+    _ends boolean := _t.status IN ('completed', 'failed', 'cancelled');
     _lost boolean := false;
 BEGIN
     INSERT INTO df_engine.history (bucket, instance_id, execution_id, seq, kind, payload, recorded_at)
-        SELECT _i.bucket, _i.instance_id, _execution_id, _i.head_seq + e.ordinality, e.value->>0, e.value->>1, _now
-        FROM json_array_elements(_t->'events') WITH ORDINALITY e;
-    _head := _i.head_seq + json_array_length(_t->'events');
-    IF _status IN ('completed', 'failed', 'cancelled', 'continued') THEN
-        _lost := df_engine.clear_work(_i.bucket, _i.instance_id, _status <> 'continued');
+        SELECT _i.bucket, _i.instance_id, _execution_id, _i.head_seq + e.ordinality, e.kind, e.payload, _now
+        FROM unnest(_t.kinds, _t.payloads) WITH ORDINALITY AS e(kind, payload, ordinality);
+    IF _ends OR _t.status = 'continued' THEN
+        _lost := df_engine.clear_work(_i.bucket, _i.instance_id, _ends);
     ELSE
-        _dropped := ARRAY(SELECT d.value::text::integer FROM json_array_elements(_t->'dropped') d);
-        IF cardinality(_dropped) > 0 THEN
-            _lost := df_engine.drop_work(_i.bucket, _i.instance_id, _dropped);
+        IF cardinality(_t.dropped) > 0 THEN
+            _lost := df_engine.drop_work(_i.bucket, _i.instance_id, _t.dropped);
         END IF;
-        DELETE FROM df_engine.tasks WHERE bucket = _i.bucket AND instance_id = _i.instance_id AND seq = 0;
+        IF _t.one_seq IS NULL THEN
+            DELETE FROM df_engine.tasks k WHERE k.bucket = _i.bucket AND k.instance_id = _i.instance_id AND k.seq = 0;
+        END IF;
     END IF;
-    IF _status = 'continued' THEN
+    IF _t.status = 'continued' THEN
         _execution_id := _execution_id + 1;
-        INSERT INTO df_engine.history (bucket, instance_id, execution_id, seq, kind, payload, recorded_at)
-            VALUES (_i.bucket, _i.instance_id, _execution_id, 1, 'ExecutionStarted', _t->>'next', _now);
-        INSERT INTO df_engine.history (bucket, instance_id, execution_id, seq, kind, payload, recorded_at)
-            SELECT _i.bucket, _i.instance_id, _execution_id, 1 + e.ordinality, e.value->>0, e.value->>1, _now
-            FROM json_array_elements(_t->'next_events') WITH ORDINALITY e;
-        _head := 1 + json_array_length(_t->'next_events');
-        _i.execution_id := _execution_id;
-        IF _head = 1 THEN
-            PERFORM df_engine.ensure_turn(_i, NULL, NULL, _now);
-        END IF;
+        _head := df_engine.begin_execution(_i, _execution_id, _t, _now);
     END IF;
     PERFORM df_engine.schedule(_i, _execution_id, _worker_id, _t, _now);
     UPDATE df_engine.instances SET
             execution_id = _execution_id, head_seq = _head, updated_at = _now,
-            status = CASE WHEN _status IN ('completed', 'failed', 'cancelled') THEN _status
-                          WHEN status = 'cancelled' THEN status ELSE 'running' END,
-            ended_at = CASE WHEN _status IN ('completed', 'failed', 'cancelled') THEN _now END
+            status = CASE WHEN _ends THEN _t.status WHEN status = 'cancelled' THEN status ELSE 'running' END,
+            ended_at = CASE WHEN _ends THEN _now END
         WHERE bucket = _i.bucket AND instance_id = _i.instance_id;
     IF _lost THEN
         PERFORM df_engine.wake_holders();
     END IF;
     RETURN _head;
+END $$;
+
+-- Continue-as-new: the next execution's first event, and its first turn where that came with it. Its head.
+CREATE OR REPLACE FUNCTION df_engine.begin_execution(
+    _i df_engine.instances, _execution_id integer, _t df_engine.turn, _now timestamptz
+) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO df_engine.history (bucket, instance_id, execution_id, seq, kind, payload, recorded_at)
+        SELECT _i.bucket, _i.instance_id, _execution_id, e.ordinality, e.kind, e.payload, _now
+        FROM unnest('ExecutionStarted'::text || _t.next_kinds, _t.next || _t.next_payloads)
+             WITH ORDINALITY AS e(kind, payload, ordinality);
+    IF coalesce(cardinality(_t.next_kinds), 0) = 0 THEN
+        _i.execution_id := _execution_id;
+        PERFORM df_engine.ensure_turn(_i, NULL, NULL, _now);
+    END IF;
+    RETURN 1 + coalesce(cardinality(_t.next_kinds), 0);
 END $$;
 
 CREATE OR REPLACE FUNCTION df_engine.drop_work(_bucket smallint, _instance_id text, _seqs integer[]) RETURNS boolean
@@ -84,34 +89,41 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION df_engine.schedule(
-    _i df_engine.instances, _execution_id integer, _worker_id bigint, _t json, _now timestamptz
+    _i df_engine.instances, _execution_id integer, _worker_id bigint, _t df_engine.turn, _now timestamptz
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    _for_others boolean := false;
 BEGIN
-    IF json_array_length(_t->'activities') > 0 THEN
-        WITH added AS (
-            INSERT INTO df_engine.tasks (bucket, instance_id, seq, execution_id, lane, kind, owner, database, queue,
-                                         interpreter, input, queued_at, visible_at, worker_id, token_hash, leased_at)
-                SELECT _i.bucket, _i.instance_id, a.seq, _execution_id, a.lane, a.kind, _i.owner, _i.database, _i.queue,
-                       _i.interpreter, a.input, _now, _now, CASE WHEN a.token IS NOT NULL THEN _worker_id END,
-                       CASE WHEN a.token IS NOT NULL THEN sha256(convert_to(a.token, 'UTF8')) END,
-                       CASE WHEN a.token IS NOT NULL THEN _now END
-                FROM json_to_recordset(_t->'activities') AS a(seq integer, lane text, kind text, input text, token text)
-                RETURNING worker_id)
-            SELECT bool_or(worker_id IS NULL) INTO _for_others FROM added;
-        IF _for_others THEN
-            PERFORM df_engine.wake();
-        END IF;
+    IF _t.one_seq IS NOT NULL THEN
+        INSERT INTO df_engine.tasks AS k (bucket, instance_id, seq, execution_id, lane, kind, owner, database, queue,
+                                     interpreter, input, queued_at, visible_at, worker_id, token_hash, leased_at)
+            SELECT _i.bucket, _i.instance_id, 0, _execution_id, 'turn', 'turn', _i.owner, _i.database, _i.queue,
+                   _i.interpreter, NULL, _now, _now, _worker_id, sha256(convert_to(_t.one_token, 'UTF8')), _now
+            WHERE _t.status = 'continued';
+        UPDATE df_engine.tasks k
+            SET seq = _t.one_seq, execution_id = _execution_id, lane = _t.one_lane, kind = _t.one_kind,
+                input = _t.one_input, attempt = 1, losses = 0, queued_at = _now, visible_at = _now, leased_at = _now,
+                worker_id = _worker_id, token_hash = sha256(convert_to(_t.one_token, 'UTF8'))
+            WHERE k.bucket = _i.bucket AND k.instance_id = _i.instance_id AND k.seq = 0;
     END IF;
-    INSERT INTO df_engine.timers (bucket, instance_id, seq, execution_id, due_at)
-        SELECT _i.bucket, _i.instance_id, a.seq, _execution_id, a.due
-        FROM json_to_recordset(_t->'timers') AS a(seq integer, due timestamptz);
-    INSERT INTO df_engine.instance_waits (bucket, instance_id, execution_id, seq, target_bucket, target_id)
-        SELECT _i.bucket, _i.instance_id, _execution_id, a.seq, df_engine.bucket_of(a.target), a.target
-        FROM (SELECT w.seq, df_engine.wait_target(_i, w.target, w.ref) AS target
-              FROM json_to_recordset(_t->'waits') AS w(seq integer, target text, ref json)) a;
+    IF json_array_length(_t.activities) > 0 THEN
+        INSERT INTO df_engine.tasks (bucket, instance_id, seq, execution_id, lane, kind, owner, database, queue,
+                                     interpreter, input, queued_at, visible_at)
+            SELECT _i.bucket, _i.instance_id, a.seq, _execution_id, a.lane, a.kind, _i.owner, _i.database, _i.queue,
+                   _i.interpreter, a.input, _now, _now
+            FROM json_to_recordset(_t.activities) AS a(seq integer, lane text, kind text, input text);
+        PERFORM df_engine.wake();
+    END IF;
+    IF json_array_length(_t.timers) > 0 THEN
+        INSERT INTO df_engine.timers (bucket, instance_id, seq, execution_id, due_at)
+            SELECT _i.bucket, _i.instance_id, a.seq, _execution_id, a.due
+            FROM json_to_recordset(_t.timers) AS a(seq integer, due timestamptz);
+    END IF;
+    IF json_array_length(_t.waits) > 0 THEN
+        INSERT INTO df_engine.instance_waits (bucket, instance_id, execution_id, seq, target_bucket, target_id)
+            SELECT _i.bucket, _i.instance_id, _execution_id, a.seq, df_engine.bucket_of(a.target), a.target
+            FROM (SELECT w.seq, df_engine.wait_target(_i, w.target, w.ref) AS target
+                  FROM json_to_recordset(_t.waits) AS w(seq integer, target text, ref json)) a;
+    END IF;
 END $$;
 
 -- An id that a step computed: the result is a JSON string; anything that is no id becomes one that nobody has.
@@ -131,29 +143,31 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
     _i df_engine.instances;
-    _t json;
+    _t df_engine.turn;
     _alone boolean := json_array_length(_turns) = 1;
 BEGIN
     IF _alone THEN
         SET LOCAL lock_timeout = '1s';
     END IF;
-    FOR n, _t IN SELECT e.ordinality - 1, e.value FROM json_array_elements(_turns) WITH ORDINALITY e LOOP
+    n := -1;
+    FOR _t IN SELECT * FROM json_populate_recordset(NULL::df_engine.turn, _turns) LOOP
+        n := n + 1;
         clock := clock_timestamp();
         head := NULL;
         IF _alone THEN
             SELECT * INTO _i FROM df_engine.instances i
-                WHERE i.bucket = (_t->>'b')::smallint AND i.instance_id = _t->>'i' FOR NO KEY UPDATE;
+                WHERE i.bucket = _t.b AND i.instance_id = _t.i FOR NO KEY UPDATE;
         ELSE
             SELECT * INTO _i FROM df_engine.instances i
-                WHERE i.bucket = (_t->>'b')::smallint AND i.instance_id = _t->>'i' FOR NO KEY UPDATE SKIP LOCKED;
+                WHERE i.bucket = _t.b AND i.instance_id = _t.i FOR NO KEY UPDATE SKIP LOCKED;
         END IF;
         IF NOT FOUND THEN
             outcome := 'busy';
         ELSIF NOT df_engine.serves(_w, _i.owner) OR NOT EXISTS (
-                SELECT FROM df_engine.tasks k WHERE k.bucket = _i.bucket AND k.instance_id = _i.instance_id
-                    AND k.seq = 0 AND k.token_hash = sha256(convert_to(_t->>'t', 'UTF8'))) THEN
+                SELECT FROM df_engine.tasks k WHERE k.bucket = _t.b AND k.instance_id = _t.i
+                    AND k.seq = 0 AND k.token_hash = sha256(convert_to(_t.t, 'UTF8'))) THEN
             outcome := 'lost';
-        ELSIF _i.execution_id <> (_t->>'x')::integer OR _i.head_seq <> (_t->>'h')::integer THEN
+        ELSIF _i.execution_id <> _t.x OR _i.head_seq <> _t.h THEN
             outcome := 'conflict';
         ELSE
             head := df_engine.apply_turn(_i, _worker_id, _t, clock);
@@ -276,7 +290,8 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION df_engine.worker_of(bigint, text),
-    df_engine.apply_turn(df_engine.instances, bigint, json, timestamptz),
+    df_engine.apply_turn(df_engine.instances, bigint, df_engine.turn, timestamptz),
+    df_engine.begin_execution(df_engine.instances, integer, df_engine.turn, timestamptz),
     df_engine.drop_work(smallint, text, integer[]),
-    df_engine.schedule(df_engine.instances, integer, bigint, json, timestamptz),
+    df_engine.schedule(df_engine.instances, integer, bigint, df_engine.turn, timestamptz),
     df_engine.wait_target(df_engine.instances, text, json) FROM PUBLIC;

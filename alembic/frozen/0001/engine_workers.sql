@@ -206,6 +206,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 BEGIN
     RETURN json_build_object(
         'max_result_bytes', df_engine.setting('max_result_bytes')::bigint,
+        'max_user_connections', df_engine.setting('max_user_connections')::integer,
+        'execution_acquire_timeout', df_engine.setting('execution_acquire_timeout')::integer,
         'retry_total_seconds', df_engine.setting('retry_total_seconds')::double precision,
         'service', EXISTS (SELECT FROM df_engine.service_logins s WHERE s.login = quote_ident(session_user)::regrole)
                    OR (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user));

@@ -15,13 +15,15 @@ BEGIN
     UNION ALL
     SELECT 'SELECT', format('df.%I', c.relname)
     FROM pg_class c
-    WHERE c.relnamespace = 'df'::regnamespace AND c.relkind = 'v' AND c.relname IN ('instances', 'nodes', 'vars', 'settings')
+    WHERE c.relnamespace = 'df'::regnamespace AND c.relkind = 'v'
+      AND c.relname IN ('instances', 'nodes', 'vars', 'settings')
     UNION ALL
-    SELECT format('%s (%s)', p.privilege, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)), format('df.%I', c.relname)
+    SELECT format('%s (%s)', p.privilege, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)),
+           format('df.%I', c.relname)
     FROM pg_class c
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> 'owner'
     CROSS JOIN (VALUES ('INSERT'), ('SELECT')) AS p (privilege)
-    WHERE c.relnamespace = 'df'::regnamespace AND c.relkind = 'v' AND c.relname LIKE 'ingress\_%'
+    WHERE c.relnamespace = 'df'::regnamespace AND c.relkind = 'v' AND starts_with(c.relname, 'ingress_')
     GROUP BY c.relname, p.privilege;
 END $$;
 
@@ -122,7 +124,7 @@ BEGIN
     SELECT 'USAGE'::text, format('SCHEMA %I', s.name) FROM (VALUES ('df'::name), ('df_engine')) AS s (name)
     UNION ALL
     SELECT 'EXECUTE', format('FUNCTION %s', p.oid::regprocedure)
-    FROM pg_proc p WHERE p.pronamespace = 'df_engine'::regnamespace AND p.proname LIKE '%\_v1'
+    FROM pg_proc p WHERE p.pronamespace = 'df_engine'::regnamespace AND right(p.proname, 3) = '_v1'
     UNION ALL
     SELECT u.privilege, u.object FROM df_engine.user_privileges() u WHERE u.object = 'df.ingress_workers';
 END $$;

@@ -7,7 +7,8 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN CASE jsonb_typeof(value)
         WHEN 'object' THEN (
-            SELECT concat('{', string_agg(concat(to_json(m.key), ':', df_engine.compact_json(m.value)), ',' ORDER BY m.at), '}')
+            SELECT concat('{', string_agg(concat(to_json(m.key), ':', df_engine.compact_json(m.value)), ',' ORDER BY m.at),
+                          '}')
             FROM jsonb_each(value) WITH ORDINALITY AS m (key, value, at))
         WHEN 'array' THEN (
             SELECT concat('[', string_agg(df_engine.compact_json(e.value), ',' ORDER BY e.at), ']')
@@ -39,14 +40,16 @@ DECLARE
     _scheme text := split_part(url, '://', 1);
 BEGIN
     IF df_engine.setting('http_enabled')::boolean IS NOT TRUE THEN
-        RAISE EXCEPTION 'df.%() is disabled', function_name USING ERRCODE = 'DF101', HINT = 'See df.settings, http_enabled.';
+        RAISE EXCEPTION 'df.%() is disabled', function_name
+            USING ERRCODE = 'DF101', HINT = 'See http_enabled in df.settings.';
     END IF;
     PERFORM df_engine.refuse_null(function_name, 'url', url IS NULL);
     PERFORM df_engine.refuse_null(function_name, 'method', method IS NULL);
     PERFORM df_engine.refuse_null(function_name, 'timeout_seconds', timeout_seconds IS NULL);
-    IF strpos(url, '{') = 0 AND lower(_scheme) NOT IN ('http', 'https') THEN
-        RAISE EXCEPTION 'Blocked: unsupported URL scheme ''%''. Only http and https are allowed.', _scheme USING ERRCODE = 'DF101';
-    ELSIF upper(method) <> ALL (methods) THEN
+    IF strpos(url, '{') = 0 AND lower(_scheme COLLATE "C") NOT IN ('http', 'https') THEN
+        RAISE EXCEPTION 'Blocked: unsupported URL scheme ''%''. Only http and https are allowed.', _scheme
+            USING ERRCODE = 'DF101';
+    ELSIF upper(method COLLATE "C") <> ALL (methods) THEN
         RAISE EXCEPTION 'Invalid HTTP method%: ''%''. Must be one of %',
             CASE function_name WHEN 'http_multipart' THEN ' for multipart' ELSE '' END, method, array_to_string(methods, ', ')
             USING ERRCODE = 'DF101';
@@ -65,19 +68,22 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION df.http(
-    url text, method text DEFAULT 'POST', body text DEFAULT NULL, headers jsonb DEFAULT NULL, timeout_seconds integer DEFAULT 30
+    url text, method text DEFAULT 'POST', body text DEFAULT NULL, headers jsonb DEFAULT NULL,
+    timeout_seconds integer DEFAULT 30
 ) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM df_engine.require_http('http', url, method, ARRAY['GET', 'POST', 'PUT', 'DELETE', 'PATCH'], timeout_seconds);
     PERFORM df_engine.require_headers('http', headers);
     RETURN df_engine.leaf('HTTP', concat(
-        '{"url":', to_json(url), ',"method":', to_json(upper(method)), ',"body":', coalesce(to_json(body)::text, 'null'),
+        '{"url":', to_json(url), ',"method":', to_json(upper(method COLLATE "C")),
+        ',"body":', coalesce(to_json(body)::text, 'null'),
         ',"headers":', coalesce(df_engine.compact_json(headers), 'null'), ',"timeout_seconds":', timeout_seconds, '}'));
 END $$;
 
 CREATE OR REPLACE FUNCTION df.http_multipart(
-    url text, method text DEFAULT 'POST', parts jsonb DEFAULT NULL, headers jsonb DEFAULT NULL, timeout_seconds integer DEFAULT 30
+    url text, method text DEFAULT 'POST', parts jsonb DEFAULT NULL, headers jsonb DEFAULT NULL,
+    timeout_seconds integer DEFAULT 30
 ) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -91,7 +97,7 @@ BEGIN
     END IF;
     PERFORM df_engine.require_headers('http_multipart', headers);
     RETURN df_engine.leaf('HTTP_MULTIPART', concat(
-        '{"url":', to_json(url), ',"method":', to_json(upper(method)), ',"parts":', df_engine.compact_json(parts),
+        '{"url":', to_json(url), ',"method":', to_json(upper(method COLLATE "C")), ',"parts":', df_engine.compact_json(parts),
         ',"headers":', coalesce(df_engine.compact_json(headers), 'null'), ',"timeout_seconds":', timeout_seconds, '}'));
 END $$;
 

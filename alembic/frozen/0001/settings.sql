@@ -69,14 +69,15 @@ DECLARE
     _value text := btrim(value);
 BEGIN
     IF _value IS NULL THEN
-        RAISE EXCEPTION 'setting "%" must not be NULL; its default is %', setting.name, setting.default_value USING ERRCODE = 'DF104';
+        RAISE EXCEPTION 'setting "%" must not be NULL; its default is %', setting.name, setting.default_value
+            USING ERRCODE = 'DF104';
     ELSIF setting.kind = 'text' THEN
         RETURN value;
     ELSIF setting.kind = 'bool' THEN
-        IF lower(_value) NOT IN ('on', 'off', 'true', 'false', 'yes', 'no', '1', '0') THEN
+        IF lower(_value COLLATE "C") NOT IN ('on', 'off', 'true', 'false', 'yes', 'no', '1', '0') THEN
             RAISE EXCEPTION 'setting "%" must be on or off, not "%"', setting.name, value USING ERRCODE = 'DF104';
         END IF;
-        RETURN CASE WHEN lower(_value)::boolean THEN 'on' ELSE 'off' END;
+        RETURN CASE WHEN _value::boolean THEN 'on' ELSE 'off' END;
     ELSIF _value !~ '^[0-9]{1,18}$' THEN
         RAISE EXCEPTION 'setting "%" must be a whole number%, not "%"', setting.name,
             CASE setting.kind WHEN 'seconds' THEN ' of seconds' ELSE '' END, value USING ERRCODE = 'DF104';
@@ -92,9 +93,10 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _setting df_engine.settings;
 BEGIN
-    IF (NEW.name, NEW.default_value, NEW.kind, NEW.hidden, NEW.description)
-        IS DISTINCT FROM (OLD.name, OLD.default_value, OLD.kind, OLD.hidden, OLD.description)
-        OR (NEW.low, NEW.high) IS DISTINCT FROM (OLD.low, OLD.high) THEN
+    IF TG_OP <> 'UPDATE'
+        OR (NEW.name, NEW.default_value, NEW.kind) IS DISTINCT FROM (OLD.name, OLD.default_value, OLD.kind)
+        OR (NEW.low, NEW.high, NEW.hidden, NEW.description)
+            IS DISTINCT FROM (OLD.low, OLD.high, OLD.hidden, OLD.description) THEN
         RAISE EXCEPTION 'only the value of a setting can be changed' USING ERRCODE = 'DF104';
     END IF;
     SELECT * INTO STRICT _setting FROM df_engine.settings s WHERE s.name = OLD.name;
@@ -103,7 +105,8 @@ BEGIN
 END $$;
 
 DROP TRIGGER IF EXISTS change_setting ON df.settings;
-CREATE TRIGGER change_setting INSTEAD OF UPDATE ON df.settings FOR EACH ROW EXECUTE FUNCTION df_engine.change_setting();
+CREATE TRIGGER change_setting INSTEAD OF INSERT OR UPDATE OR DELETE ON df.settings
+    FOR EACH ROW EXECUTE FUNCTION df_engine.change_setting();
 
 -- The value of a setting, as text. Runs as the owner, so that functions of users can ask; it gives away no more than the
 -- calls themselves do. For list_instances_max_limit the session's value counts if the session is a superuser's.

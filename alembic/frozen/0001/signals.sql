@@ -121,4 +121,46 @@ BEGIN
     RETURN _outcome;
 END $$;
 
+-- A parked instance goes on: its turn is claimed again, by a release that can read it or after what was in the way is gone.
+CREATE OR REPLACE VIEW df.ingress_resumes WITH (security_barrier) AS
+    SELECT NULL::regrole AS owner, NULL::text AS instance_id WHERE false;
+ALTER VIEW df.ingress_resumes ALTER COLUMN owner SET DEFAULT quote_ident(current_user)::regrole;
+
+CREATE OR REPLACE FUNCTION df_engine.on_ingress_resume() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _i df_engine.instances;
+    _now timestamptz := clock_timestamp();
+BEGIN
+    IF NEW.instance_id ~ '^[0-9a-f]{8,32}$' THEN
+        SELECT * INTO _i FROM df_engine.instances i
+            WHERE i.bucket = df_engine.bucket_of(NEW.instance_id) AND i.instance_id = NEW.instance_id
+              AND (i.owner = NEW.owner OR df_engine.is_admin(NEW.owner)) FOR NO KEY UPDATE;
+    END IF;
+    IF _i.instance_id IS NULL THEN
+        RAISE EXCEPTION 'Instance not found or access denied: %', NEW.instance_id USING ERRCODE = 'P0002';
+    ELSIF _i.ended_at IS NOT NULL THEN
+        RAISE EXCEPTION 'Instance % has ended (%)', NEW.instance_id, _i.status USING ERRCODE = '55000';
+    END IF;
+    UPDATE df_engine.instances i SET parked = NULL, updated_at = _now
+        WHERE i.bucket = _i.bucket AND i.instance_id = _i.instance_id;
+    IF NOT df_engine.ensure_turn(_i, NULL, NULL, _now) THEN
+        UPDATE df_engine.tasks t SET visible_at = _now
+            WHERE t.bucket = _i.bucket AND t.instance_id = _i.instance_id AND t.seq = 0 AND t.visible_at > _now;
+    END IF;
+    PERFORM df_engine.wake();
+    RETURN NEW;
+END $$;
+DROP TRIGGER IF EXISTS on_ingress_resume ON df.ingress_resumes;
+CREATE TRIGGER on_ingress_resume INSTEAD OF INSERT ON df.ingress_resumes
+    FOR EACH ROW EXECUTE FUNCTION df_engine.on_ingress_resume();
+
+CREATE OR REPLACE FUNCTION df.resume(instance_id text) RETURNS text
+LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO df.ingress_resumes (instance_id) VALUES (instance_id);
+    RETURN format('Instance %s resumed', instance_id);
+END $$;
+
+REVOKE ALL ON FUNCTION df_engine.on_ingress_resume() FROM PUBLIC;
 REVOKE ALL ON FUNCTION df_engine.is_admin(regrole), df_engine.on_ingress_signal(), df_engine.on_ingress_cancel() FROM PUBLIC;

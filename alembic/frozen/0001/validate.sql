@@ -105,7 +105,8 @@ BEGIN
 END $$;
 
 -- The query of IF, LOOP and JOIN is configuration; the only one there is says result_has_rows.
-CREATE OR REPLACE FUNCTION df_engine.composite_query_problem(node_type text, query text, has_condition boolean) RETURNS text
+CREATE OR REPLACE FUNCTION df_engine.composite_query_problem(node_type text, query text, has_condition boolean)
+RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _config jsonb := df_engine.parsed(query, node_type);
@@ -145,7 +146,8 @@ BEGIN
     END IF;
     _problem := CASE
         WHEN node_type = 'BREAK' THEN
-            CASE WHEN jsonb_typeof(_config -> 'break_value') NOT IN ('string', 'null') THEN 'break_value must be a string or null' END
+            CASE WHEN jsonb_typeof(_config -> 'break_value') NOT IN ('string', 'null')
+                THEN 'break_value must be a string or null' END
         WHEN NOT df_engine.is_timeout(_config -> 'timeout_seconds') THEN 'timeout_seconds must be a positive whole number'
         WHEN node_type = 'SIGNAL' THEN
             CASE WHEN NOT df_engine.is_filled(_config -> 'signal_name') THEN 'signal_name must be a non-empty string' END
@@ -240,7 +242,8 @@ BEGIN
                 CONTINUE WHEN coalesce(jsonb_typeof(_node -> _member), 'null') = 'null';
                 _top := _top + 1;
                 _nodes[_top] := _node -> _member;
-                _paths[_top] := concat(_path, '.', CASE _member WHEN 'condition_node' THEN _member ELSE split_part(_member, '_', 1) END);
+                _paths[_top] := format('%s.%s', _path, CASE _member
+                    WHEN 'left_node' THEN 'left' WHEN 'right_node' THEN 'right' ELSE _member END);
                 _depths[_top] := _depth + 1;
             END LOOP;
         END IF;
@@ -274,16 +277,18 @@ DECLARE
     _problem text;
 BEGIN
     IF fut IS NULL THEN
-        RAISE EXCEPTION 'Invalid durable function: it is NULL (an operator with a NULL operand is NULL)' USING ERRCODE = 'DF102';
+        RAISE EXCEPTION 'Invalid durable function: it is NULL (an operator with a NULL operand is NULL)'
+            USING ERRCODE = 'DF102';
     END IF;
     PERFORM df_engine.refuse_size(fut);
     IF NOT df_engine.looks_like_json(fut) THEN
         RETURN df_engine.wrap(fut);
     END IF;
     _node := df_engine.parsed(fut, 'Invalid durable function: Malformed Durofut JSON');
-    IF _node IS NULL AND fut LIKE '{"node\_type":"%' THEN
+    IF _node IS NULL AND starts_with(fut, '{"node_type":"') THEN
         RAISE EXCEPTION 'Invalid durable function: Malformed Durofut JSON: it begins as a step but is not valid JSON'
-            USING ERRCODE = 'DF102', HINT = '|| and ~> bind equally, from left to right: put parentheses around built strings.';
+            USING ERRCODE = 'DF102',
+                  HINT = '|| and ~> bind equally, from left to right: put parentheses around built strings.';
     ELSIF (jsonb_typeof(_node) = 'object' AND jsonb_typeof(_node -> 'node_type') = 'string') IS NOT TRUE THEN
         RETURN df_engine.leaf('SQL', fut);
     END IF;
@@ -304,7 +309,8 @@ BEGIN
         RETURN 'Invalid durable function: ' || df_engine.unknown_type_problem(_type);
     END IF;
     RETURN coalesce(
-        format('Invalid durable function: Malformed Durofut JSON with node_type ''%s'': ', _type) || df_engine.fields_problem(root),
+        format('Invalid durable function: Malformed Durofut JSON with node_type ''%s'': ', _type)
+            || df_engine.fields_problem(root),
         'Invalid durable function graph: ' || df_engine.tree_problem(root, max_nodes));
 END $$;
 

@@ -52,7 +52,8 @@ CREATE OR REPLACE FUNCTION df_engine.refuse_in_workflow(function_name text) RETU
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF current_setting('df.in_workflow', true) = 'true' THEN
-        RAISE EXCEPTION '%() cannot be called inside a workflow. Call it before df.start().', function_name USING ERRCODE = 'DF105';
+        RAISE EXCEPTION '%() cannot be called inside a workflow. Call it before df.start().', function_name
+            USING ERRCODE = 'DF105';
     END IF;
 END $$;
 
@@ -93,8 +94,10 @@ END $$;
 CREATE OR REPLACE FUNCTION df_engine.captured_vars(owner regrole) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN (SELECT concat('{', string_agg(concat(to_json(v.name), ':', to_json(v.value)), ',' ORDER BY v.name COLLATE "C"), '}')
+    RETURN (SELECT concat('{', string_agg(concat(to_json(v.name), ':', to_json(v.value)), ','
+                                          ORDER BY v.name COLLATE "C"), '}')
             FROM df_engine.vars v WHERE v.owner = captured_vars.owner AND v.value IS NOT NULL);
 END $$;
 
-REVOKE EXECUTE ON FUNCTION df_engine.captured_vars(regrole), df_engine.take_vars(), df_engine.require_variable(text, text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION df_engine.captured_vars(regrole), df_engine.take_vars(),
+    df_engine.require_variable(text, text) FROM PUBLIC;
