@@ -143,7 +143,7 @@ def result_text(answer: Answer, duration_ms: int) -> str:
         "status": answer.status,
         "body": body,
         "encoding": encoding,
-        "headers": dict(answer.headers),
+        "headers": {name: value for name, value in answer.headers.items() if "\x00" not in value},
         "ok": answer.ok,
         "duration_ms": duration_ms,
     }

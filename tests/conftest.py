@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cluster import (
     Cluster,
@@ -23,6 +25,12 @@ from cluster import (
     numbered,
     running_cluster,
 )
+
+# A run must not fail by chance: examples follow from the code alone. PERDURE_HYPOTHESIS=random explores; it prints how
+# to repeat what it finds.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("PERDURE_HYPOTHESIS", "repeatable"))
 
 _names = numbered("perdure_test")
 
