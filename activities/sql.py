@@ -50,6 +50,7 @@ def _numbered(statement: str) -> bytes:
 
 _RUN_STEP = _numbered(CALLS["run_step"])
 _FINISH = _numbered(CALLS["finish"])
+_BEGIN_STEP = _numbered(CALLS["begin_step"])
 
 
 def _parameter(value: Any) -> bytes | None:
@@ -124,36 +125,60 @@ class StepSession:
             raise psycopg.OperationalError("the connection was lost while a step was finishing")
         raise StatementError(result)
 
-    def forget_prepared(self) -> None:
-        """The engine's prepared statement is gone; prepare it again."""
+    def clean(self) -> None:
+        """An earlier step left the session so that the next cannot begin: undo that, and prepare again."""
         self._prepared = False
+        try:
+            self.connection.execute("SET default_transaction_read_only = off")
+            self.connection.execute(CALLS["reset_session"], (self.role,))
+        except psycopg.Error as error:
+            raise self._translated(error) from error
 
     # -- form (a) ---------------------------------------------------------------------------------------------------
 
-    def begin(self) -> str:
-        """Open the step's transaction; its id."""
-        cursor = self.connection.execute(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT df_engine.begin_step_v1("
-            + psycopg.sql.quote(self.role, self.connection)
-            + ")"
-        )
-        cursor.nextset()
-        row = cursor.fetchone()
-        assert row is not None
-        return str(row[0])
+    def begin_and_run(self, statement: str, limit: int) -> tuple[str, str]:
+        """Open the step's transaction and run the user's text in it, as one statement of the extended protocol.
 
-    def run(self, statement: str, limit: int) -> str:
-        """Run the user's text as one statement of the extended protocol; the raw result.
-
-        Raises ActivityError; the transaction is then aborted or over and must be rolled back.
+        One message. Returns the transaction's id, which finish compares, and the raw result. Raises ActivityError; the
+        transaction is then aborted or over and must be rolled back.
         """
-        columns, rows = self._execute(statement, limit)
-        if not columns or not rows:
-            return EMPTY
-        text, checked = self._encoded(columns, rows, limit)
-        if checked:
-            self._must_fit_jsonb(text)
-        return text
+        pgconn = self.connection.pgconn
+        with self.connection.lock:
+            pgconn.enter_pipeline_mode()
+            pgconn.send_query_params(CALLS["begin"].encode(), None)
+            pgconn.send_query_params(_BEGIN_STEP, [self.role.encode()])
+            pgconn.send_query_params(statement.encode(), None)
+            pgconn.pipeline_sync()
+            self.connection.wait(generators.send(pgconn))
+            self._must_succeed(self._results())
+            opened = self._results()
+            self._must_succeed(opened)
+            xid = (opened[0].get_value(0, 0) or b"").decode()
+            pgconn.set_single_row_mode()
+            columns, rows, problem = self._rows(limit)
+            self._results()
+            pgconn.exit_pipeline_mode()
+        if problem is not None:
+            raise problem
+        return xid, self._raw(columns, rows, limit)
+
+    def _results(self) -> list[Any]:
+        """The results of the next statement of a pipeline (or its end)."""
+        results = []
+        while (result := self.connection.wait(generators.fetch(self.connection.pgconn))) is not None:
+            results.append(result)
+            if result.status == ExecStatus.PIPELINE_SYNC:
+                break
+        return results
+
+    def _must_succeed(self, results: list[Any]) -> None:
+        """The engine's own statements before the user's: if they fail, nothing of the step has happened."""
+        for result in results:
+            if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+                self.spoiled = True
+                problem = StatementError(result)
+                self.connection.close()
+                raise problem
 
     def finish(self, xid: str, arguments: Sequence[Any]) -> list[str]:
         """Write the completion and commit, in one message; (outcome, head, clock).
@@ -170,26 +195,15 @@ class StepSession:
             pgconn.send_query_params(CALLS["commit"].encode(), None)
             pgconn.pipeline_sync()
             self.connection.wait(generators.send(pgconn))
-            results = self._pipeline_results()
+            results = [result for _ in range(4) for result in self._results()]
+            if pgconn.status != ConnStatus.OK:
+                raise psycopg.OperationalError("the connection was lost while a step was finishing")
             pgconn.exit_pipeline_mode()
         for result in results:
             if result.status == ExecStatus.FATAL_ERROR:
                 raise StatementError(result)
         answer = next(result for result in results if result.ntuples == 1)
         return (answer.get_value(0, 0) or b"").decode().split(" ")
-
-    def _pipeline_results(self) -> list[Any]:
-        pgconn = self.connection.pgconn
-        results: list[Any] = []
-        while True:
-            result = self.connection.wait(generators.fetch(pgconn))
-            if result is None:
-                if pgconn.status != ConnStatus.OK:
-                    raise psycopg.OperationalError("the connection was lost while a step was finishing")
-            elif result.status == ExecStatus.PIPELINE_SYNC:
-                return results
-            else:
-                results.append(result)
 
     def rollback(self) -> None:
         """Undo the step; a session that cannot is not used again."""
@@ -213,38 +227,54 @@ class StepSession:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    def _execute(self, statement: str, limit: int) -> tuple[list[Column], list[tuple[bytes | None, ...]]]:
+    def run(self, statement: str, limit: int) -> str:
+        """Run the text as one statement of the extended protocol, in autocommit; the raw result."""
+        pgconn = self.connection.pgconn
+        with self.connection.lock:
+            pgconn.send_query_params(statement.encode(), None)
+            pgconn.set_single_row_mode()
+            self.connection.wait(generators.send(pgconn))
+            columns, rows, problem = self._rows(limit)
+        if problem is not None:
+            raise problem
+        return self._raw(columns, rows, limit)
+
+    def _raw(self, columns: list[Column], rows: list[tuple[bytes | None, ...]], limit: int) -> str:
+        if not columns or not rows:
+            return EMPTY
+        text, checked = self._encoded(columns, rows, limit)
+        if checked:
+            self._must_fit_jsonb(text)
+        return text
+
+    def _rows(self, limit: int) -> tuple[list[Column], list[tuple[bytes | None, ...]], Exception | None]:
+        """The rows of the statement under way, as long as they fit into the limit (bytes), or what went wrong."""
         connection, pgconn = self.connection, self.connection.pgconn
         columns: list[Column] = []
         rows: list[tuple[bytes | None, ...]] = []
         size = 0
         problem: ActivityError | None = None
-        with connection.lock:
-            pgconn.send_query_params(statement.encode(), None)
-            pgconn.set_single_row_mode()
-            connection.wait(generators.send(pgconn))
-            while (result := connection.wait(generators.fetch(pgconn))) is not None:
-                if result.status in (ExecStatus.SINGLE_TUPLE, ExecStatus.TUPLES_OK):
-                    columns = columns or _columns(result)
-                    if problem is None and result.status == ExecStatus.SINGLE_TUPLE:
-                        row = tuple(result.get_value(0, i) for i in range(len(columns)))
-                        size += sum(len(value) for value in row if value is not None) + 1
-                        rows.append(row)
-                        if size > limit:
-                            problem = too_large(limit)
-                            rows.clear()
-                            pgconn.get_cancel().cancel()
-                elif result.status in (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH):
-                    self.spoiled = True
-                    connection.close()
-                    raise ActivityError(sql_failure("0A000", "COPY to or from the client cannot be a step", None, None))
-                elif result.status == ExecStatus.FATAL_ERROR and problem is None:
-                    problem = StatementError(result)
-        if problem is not None:
-            if isinstance(problem, StatementError) and pgconn.status != ConnStatus.OK:
-                raise psycopg.OperationalError(str(problem))
-            raise problem
-        return columns, rows
+        while (result := connection.wait(generators.fetch(pgconn))) is not None:
+            if result.status in (ExecStatus.SINGLE_TUPLE, ExecStatus.TUPLES_OK):
+                columns = columns or _columns(result)
+                if problem is None and result.status == ExecStatus.SINGLE_TUPLE:
+                    row = tuple(result.get_value(0, i) for i in range(len(columns)))
+                    size += sum(len(value) for value in row if value is not None) + 1
+                    rows.append(row)
+                    if size > limit:
+                        problem = too_large(limit)
+                        rows.clear()
+                        self.spoiled = True
+                        pgconn.get_cancel().cancel()
+            elif result.status in (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH):
+                self.spoiled = True
+                connection.close()
+                raise ActivityError(sql_failure("0A000", "COPY to or from the client cannot be a step", None, None))
+            elif result.status == ExecStatus.FATAL_ERROR and problem is None:
+                problem = StatementError(result)
+        if pgconn.status != ConnStatus.OK:
+            raise psycopg.OperationalError(str(problem or "the connection was lost while a step was running"))
+        return columns, rows, problem
 
     def _encoded(self, columns: list[Column], rows: list[tuple[bytes | None, ...]], limit: int) -> tuple[str, bool]:
         as_json = set(exotic_columns(columns))
@@ -335,9 +365,12 @@ class StatementError(ActivityError):
         self.context = context
 
     @property
-    def forgot_ours(self) -> bool:
-        """An earlier step did DEALLOCATE ALL: the engine's own prepared statement is gone, and nothing has run."""
-        return self.failure.sqlstate == "26000" and not self.context
+    def unclean(self) -> bool:
+        """An earlier step left the session unfit (DEALLOCATE ALL, other defaults for transactions); nothing has run.
+
+        A statement that raises this itself was rolled back, and gains one more try.
+        """
+        return self.failure.sqlstate == "DF003" or (self.failure.sqlstate == "26000" and not self.context)
 
     def needs_autocommit(self, statement: str) -> bool:
         """Whether the server itself refused the statement only because it stood in a transaction.

@@ -74,8 +74,11 @@ LISTEN df_wake
 SELECT df_engine.run_step_v1(%s, %s, %s::pg_catalog.int2, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s, %s, %s)
 
+-- name: begin
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE
+
 -- name: begin_step
-BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT df_engine.begin_step_v1(%s)
+SELECT df_engine.begin_step_v1(%s)
 
 -- name: finish
 SELECT df_engine.finish_v1(%s, %s::pg_catalog.int2, %s, %s, %s, %s, %s, %s, %s, %s,

@@ -29,6 +29,7 @@ THEMES: tuple[str, ...] = (
     "engine_claims",
     "engine_workers",
     "start",
+    "start_new",
     "signals",
     "views",
     "nodes",

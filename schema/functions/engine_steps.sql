@@ -100,6 +100,11 @@ CREATE OR REPLACE FUNCTION df_engine.run_step_v1(
 ) RETURNS text
 LANGUAGE plpgsql AS $$
 BEGIN
+    IF pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'read committed'
+       OR pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.<>) 'off' THEN
+        -- An earlier step changed the session's defaults. Nothing has run; the worker cleans the session and asks again.
+        RAISE EXCEPTION 'df: the session is not clean' USING ERRCODE = 'DF003';
+    END IF;
     PERFORM df_engine.reset_session_v1(_role);
     EXECUTE _statement;
     RETURN df_engine.finish_step_v1(

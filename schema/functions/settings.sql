@@ -11,6 +11,8 @@ FROM (VALUES
      'Launches by df.start(..., transaction_mode => ''new'') at the same time'),
     ('new_transaction_start_timeout', '5', 'seconds', 1, 3600, false,
      'How long such a launch waits for its turn before df.start() raises'),
+    ('new_transaction_dsn', '', 'text', NULL, NULL, false,
+     'How such a launch connects: the name of a foreign server, or a connection string without user and dbname'),
     ('enable_superuser_instances', 'off', 'bool', NULL, NULL, true,
      'Whether superusers may start workflows; their steps have all of a superuser''s rights'),
     ('list_instances_max_limit', '1000', 'int', 1, 1000000, false,

@@ -160,8 +160,7 @@ class Steps:
             plan = Plan(lease, EMPTY)
             return self._finished(plan, self._run_and_finish(session, statement, plan))
         try:
-            xid = session.begin()
-            raw = session.run(statement, self.max_result_bytes)
+            xid, raw = session.begin_and_run(statement, self.max_result_bytes)
             plan = Plan(lease, raw)
             return self._finished(plan, answered(session.finish(xid, plan.arguments(with_result=True))))
         except StatementError as error:
@@ -179,9 +178,9 @@ class Steps:
         try:
             return answered(session.run_and_finish(statement, arguments))
         except StatementError as error:
-            if not error.forgot_ours:
+            if not error.unclean:
                 raise
-            session.forget_prepared()
+            session.clean()
             return answered(session.run_and_finish(statement, arguments))
 
     def _outside(self, lease: Lease, session: StepSession, statement: str) -> Lease | None:
