@@ -129,6 +129,7 @@ class StepSession:
         """An earlier step left the session so that the next cannot begin: undo that, and prepare again."""
         self._prepared = False
         try:
+            self.connection.execute("DEALLOCATE ALL")
             self.connection.execute("SET default_transaction_read_only = off")
             self.connection.execute(CALLS["reset_session"], (self.role,))
         except psycopg.Error as error:
