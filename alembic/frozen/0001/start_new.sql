@@ -77,10 +77,15 @@ CREATE OR REPLACE FUNCTION df_engine.open_launch(_dblink text, _name text, _role
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _unchecked regprocedure := to_regprocedure(_dblink || '.dblink_connect_u(text,text)');
-    _connect text := CASE WHEN has_function_privilege(_unchecked, 'EXECUTE') THEN 'dblink_connect_u' ELSE 'dblink_connect' END;
+    _dsn text := df_engine.new_transaction_dsn(_role);
+    _connect text := 'dblink_connect';
     _detail text;
 BEGIN
-    EXECUTE format('SELECT %s.%I($1, $2)', _dblink, _connect) USING _name, df_engine.new_transaction_dsn(_role);
+    -- The other function runs as its owner, and would look for that one's user mapping.
+    IF has_function_privilege(_unchecked, 'EXECUTE') AND strpos(_dsn, 'user=') > 0 THEN
+        _connect := 'dblink_connect_u';
+    END IF;
+    EXECUTE format('SELECT %s.%I($1, $2)', _dblink, _connect) USING _name, _dsn;
 EXCEPTION WHEN others THEN
     GET STACKED DIAGNOSTICS _detail = PG_EXCEPTION_DETAIL;
     RAISE EXCEPTION 'Failed to connect to database ''%'' as ''%'': %', current_database(), _role, SQLERRM
