@@ -120,3 +120,11 @@ def test_every_event_is_described() -> None:
     kinds = [value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)]
     assert len(kinds) > 20
     assert [kind for kind in kinds if f"`{kind}`" not in described] == []
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    root = GUIDE.parents[1]
+    pages = [*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("examples/*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text("utf-8"))]
+    assert len(links) > 50
+    assert [f"{page.relative_to(root)}: {link}" for page, link in links if not (page.parent / link).exists()] == []
