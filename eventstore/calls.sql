@@ -4,8 +4,8 @@
 SELECT df_engine.hello_v1()
 
 -- name: register
-INSERT INTO df.ingress_workers (key_hash, release, interpreter, host, pid, slots, lease_seconds)
-VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING instance_id
+INSERT INTO df.ingress_workers (key_hash, release, interpreter, host, pid, slots, lease_seconds, only_role)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING instance_id
 
 -- name: claim
 SELECT * FROM df_engine.claim_v1(%s, %s, %s, %s, %s, %s, %s, %s::pg_catalog.oid[])
@@ -39,6 +39,9 @@ SELECT instance_id, seq, token_hash FROM df_engine.beat_v1(%s, %s, %s)
 
 -- name: reap
 SELECT df_engine.reap_v1(%s, %s)
+
+-- name: prune
+SELECT df_engine.prune_v1(%s, %s)
 
 -- name: idle
 SELECT df_engine.idle_v1(%s, %s, %s)

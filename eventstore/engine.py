@@ -194,12 +194,14 @@ class Engine:
         found: dict[str, Any] = self.call("hello")[0][0]
         return found
 
-    def register(self, release: str, interpreter: int, slots: int, lease_seconds: float) -> Identity:
-        """A new worker row. Only the key's hash leaves the process."""
+    def register(
+        self, release: str, interpreter: int, slots: int, lease_seconds: float, only_role: str | None = None
+    ) -> Identity:
+        """A new worker row. Only the key's hash leaves the process. ``only_role`` is the one role to serve."""
         key = new_token()
         host = socket.gethostname()
         row = self.call(
-            "register", token_hash(key).hex(), release, interpreter, host, os.getpid(), slots, lease_seconds
+            "register", token_hash(key).hex(), release, interpreter, host, os.getpid(), slots, lease_seconds, only_role
         )
         self.identity = Identity(row[0][0], key)
         return self.identity

@@ -84,6 +84,16 @@ BEGIN
     RETURN _i.head_seq + cardinality(_kinds);
 END $$;
 
+-- Work belongs to an event of the turn that asks for it. A role's own session or worker might say otherwise, and results
+-- would then stand where the engine's facts are to go.
+CREATE OR REPLACE FUNCTION df_engine.check_seq(_seq integer, _first integer, _last integer) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF _seq NOT BETWEEN _first AND _last THEN
+        RAISE EXCEPTION 'df: no event % in this turn (% to %)', _seq, _first, _last USING ERRCODE = 'DF011';
+    END IF;
+END $$;
+
 -- The end of an instance: nothing of it is left to do. The caller holds the instance's lock and updates its row.
 CREATE OR REPLACE FUNCTION df_engine.clear_work(_bucket smallint, _instance_id text, _ended boolean) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -137,5 +147,5 @@ CREATE CONSTRAINT TRIGGER wake AFTER INSERT ON df_engine.inbox DEFERRABLE INITIA
 REVOKE ALL ON FUNCTION df_engine.token_hash(text), df_engine.history_is_append_only(),
     df_engine.result_text(smallint, text, json), df_engine.ensure_turn(df_engine.instances, bigint, bytea, timestamptz),
     df_engine.append_facts(df_engine.instances, text[], text[], timestamptz),
-    df_engine.clear_work(smallint, text, boolean), df_engine.wake(), df_engine.wake_holders(),
+    df_engine.check_seq(integer, integer, integer), df_engine.clear_work(smallint, text, boolean), df_engine.wake(), df_engine.wake_holders(),
     df_engine.wake_trigger() FROM PUBLIC;

@@ -1,116 +1,200 @@
 -- Claims: facts first (messages, timers, ended instances), then tasks. A claim never waits for a lock.
 
+-- The three below take what is the owner's, or everybody's with NULL: whoever serves one role must not lock others' rows,
+-- and its transaction may stay open. Instances that somebody has locked are left; where a window held nothing but those,
+-- a larger one is looked at, so that nobody's locks keep others' messages and timers back.
+
 -- Messages become facts, in id order, instance by instance; the row itself was the work item.
-CREATE OR REPLACE FUNCTION df_engine.drain_inbox(_most integer) RETURNS integer
+CREATE OR REPLACE FUNCTION df_engine.drain_inbox(_most integer, _owner regrole) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _c record;
-    _i df_engine.instances;
-    _now timestamptz;
+    _n integer;
+    _looked integer;
     _drained integer := 0;
-    _payloads text[];
-    _bodies text[];
+    _locked boolean := false;
 BEGIN
-    FOR _c IN SELECT DISTINCT m.bucket, m.instance_id
-              FROM (SELECT bucket, instance_id FROM df_engine.inbox ORDER BY message_id LIMIT _most) m LOOP
-        SELECT * INTO _i FROM df_engine.instances i
-            WHERE i.bucket = _c.bucket AND i.instance_id = _c.instance_id FOR NO KEY UPDATE SKIP LOCKED;
-        IF NOT FOUND OR _i.ended_at IS NOT NULL THEN
-            DELETE FROM df_engine.inbox m WHERE m.bucket = _c.bucket AND m.instance_id = _c.instance_id
-                AND (_i.ended_at IS NOT NULL OR NOT EXISTS (
-                    SELECT FROM df_engine.instances i WHERE i.bucket = _c.bucket AND i.instance_id = _c.instance_id));
-            CONTINUE;
-        END IF;
-        _now := clock_timestamp();
-        WITH taken AS (
-            DELETE FROM df_engine.inbox m
-                WHERE m.message_id = ANY (ARRAY(SELECT k.message_id FROM df_engine.inbox k
-                                                WHERE k.bucket = _c.bucket AND k.instance_id = _c.instance_id
-                                                ORDER BY k.message_id LIMIT 1000 FOR UPDATE SKIP LOCKED))
-                RETURNING m.message_id, m.name, m.body)
-            SELECT array_agg('{"name":' || to_json(t.name) || '}' ORDER BY t.message_id),
-                   array_agg('{"signal_name":' || to_json(t.name) || ',"timed_out":false,"data":' || t.body || '}'
-                             ORDER BY t.message_id)
-            INTO _payloads, _bodies FROM taken t;
-        CONTINUE WHEN _payloads IS NULL;
-        INSERT INTO df_engine.results (bucket, instance_id, execution_id, seq, body)
-            SELECT _c.bucket, _c.instance_id, _i.execution_id, _i.head_seq + b.ordinality, b.body
-            FROM unnest(_bodies) WITH ORDINALITY AS b(body, ordinality);
-        PERFORM df_engine.append_facts(_i, array_fill('SignalReceived'::text, ARRAY[cardinality(_payloads)]),
-                                       _payloads, _now);
-        PERFORM df_engine.ensure_turn(_i, NULL, NULL, _now);
-        _drained := _drained + cardinality(_payloads);
+    LOOP
+        _looked := 0;
+        FOR _c IN SELECT m.bucket, m.instance_id, count(*)::integer AS messages
+                  FROM (SELECT k.bucket, k.instance_id FROM df_engine.inbox k
+                        WHERE _owner IS NULL OR EXISTS (
+                            SELECT FROM df_engine.instances i
+                            WHERE i.bucket = k.bucket AND i.instance_id = k.instance_id AND i.owner = _owner)
+                        ORDER BY k.message_id LIMIT _most) m
+                  GROUP BY m.bucket, m.instance_id LOOP
+            _looked := _looked + _c.messages;
+            _n := df_engine.drain_instance(_c.bucket, _c.instance_id);
+            _drained := _drained + coalesce(_n, 0);
+            _locked := _locked OR _n IS NULL;
+        END LOOP;
+        EXIT WHEN _drained > 0 OR NOT _locked OR _looked < _most;
+        _most := _most * 10;
     END LOOP;
     RETURN _drained;
 END $$;
 
-CREATE OR REPLACE FUNCTION df_engine.fire_timers(_most integer) RETURNS integer
+-- How many messages became facts; NULL when somebody has the instance locked.
+CREATE OR REPLACE FUNCTION df_engine.drain_instance(_bucket smallint, _instance_id text) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _i df_engine.instances;
+    _now timestamptz;
+    _payloads text[];
+    _bodies text[];
+BEGIN
+    SELECT * INTO _i FROM df_engine.instances i
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND OR _i.ended_at IS NOT NULL THEN
+        DELETE FROM df_engine.inbox m WHERE m.bucket = _bucket AND m.instance_id = _instance_id
+            AND (_i.ended_at IS NOT NULL OR NOT EXISTS (
+                SELECT FROM df_engine.instances i WHERE i.bucket = _bucket AND i.instance_id = _instance_id));
+        RETURN CASE WHEN FOUND THEN 0 END;
+    END IF;
+    _now := clock_timestamp();
+    WITH taken AS (
+        DELETE FROM df_engine.inbox m
+            WHERE m.message_id = ANY (ARRAY(SELECT k.message_id FROM df_engine.inbox k
+                                            WHERE k.bucket = _bucket AND k.instance_id = _instance_id
+                                            ORDER BY k.message_id LIMIT 1000 FOR UPDATE SKIP LOCKED))
+            RETURNING m.message_id, m.name, m.body)
+        SELECT array_agg('{"name":' || to_json(t.name) || '}' ORDER BY t.message_id),
+               array_agg('{"signal_name":' || to_json(t.name) || ',"timed_out":false,"data":' || t.body || '}'
+                         ORDER BY t.message_id)
+        INTO _payloads, _bodies FROM taken t;
+    IF _payloads IS NULL THEN
+        RETURN 0;
+    END IF;
+    INSERT INTO df_engine.results (bucket, instance_id, execution_id, seq, body)
+        SELECT _bucket, _instance_id, _i.execution_id, _i.head_seq + b.ordinality, b.body
+        FROM unnest(_bodies) WITH ORDINALITY AS b(body, ordinality);
+    PERFORM df_engine.append_facts(_i, array_fill('SignalReceived'::text, ARRAY[cardinality(_payloads)]), _payloads, _now);
+    PERFORM df_engine.ensure_turn(_i, NULL, NULL, _now);
+    RETURN cardinality(_payloads);
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.fire_timers(_most integer, _owner regrole) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _c record;
-    _i df_engine.instances;
     _now timestamptz := clock_timestamp();
-    _payloads text[];
+    _n integer;
+    _looked integer;
     _fired integer := 0;
+    _locked boolean := false;
 BEGIN
-    FOR _c IN SELECT DISTINCT d.bucket, d.instance_id
-              FROM (SELECT bucket, instance_id FROM df_engine.timers WHERE due_at <= _now ORDER BY due_at LIMIT _most) d LOOP
-        SELECT * INTO _i FROM df_engine.instances i
-            WHERE i.bucket = _c.bucket AND i.instance_id = _c.instance_id FOR NO KEY UPDATE SKIP LOCKED;
-        CONTINUE WHEN NOT FOUND;
-        WITH taken AS (DELETE FROM df_engine.timers t
-                       WHERE t.bucket = _c.bucket AND t.instance_id = _c.instance_id AND t.due_at <= _now
-                         AND t.execution_id = _i.execution_id
-                       RETURNING t.seq, t.due_at)
-            SELECT array_agg('{"of":' || t.seq || '}' ORDER BY t.due_at, t.seq) INTO _payloads FROM taken t;
-        CONTINUE WHEN _payloads IS NULL;
-        PERFORM df_engine.append_facts(_i, array_fill('TimerFired'::text, ARRAY[cardinality(_payloads)]), _payloads, _now);
-        PERFORM df_engine.ensure_turn(_i, NULL, NULL, _now);
-        _fired := _fired + cardinality(_payloads);
+    LOOP
+        _looked := 0;
+        FOR _c IN SELECT d.bucket, d.instance_id, count(*)::integer AS timers
+                  FROM (SELECT t.bucket, t.instance_id FROM df_engine.timers t
+                        WHERE t.due_at <= _now AND (_owner IS NULL OR EXISTS (
+                            SELECT FROM df_engine.instances i
+                            WHERE i.bucket = t.bucket AND i.instance_id = t.instance_id AND i.owner = _owner))
+                        ORDER BY t.due_at LIMIT _most) d
+                  GROUP BY d.bucket, d.instance_id LOOP
+            _looked := _looked + _c.timers;
+            _n := df_engine.fire_instance(_c.bucket, _c.instance_id, _now);
+            _fired := _fired + coalesce(_n, 0);
+            _locked := _locked OR _n IS NULL;
+        END LOOP;
+        EXIT WHEN _fired > 0 OR NOT _locked OR _looked < _most;
+        _most := _most * 10;
     END LOOP;
     RETURN _fired;
 END $$;
 
+-- How many timers of an instance fired; NULL when somebody has it locked. Timers of an execution that is over just go.
+CREATE OR REPLACE FUNCTION df_engine.fire_instance(_bucket smallint, _instance_id text, _now timestamptz) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _i df_engine.instances;
+    _payloads text[];
+BEGIN
+    SELECT * INTO _i FROM df_engine.instances i
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        DELETE FROM df_engine.timers t WHERE t.bucket = _bucket AND t.instance_id = _instance_id AND NOT EXISTS (
+            SELECT FROM df_engine.instances i WHERE i.bucket = _bucket AND i.instance_id = _instance_id);
+        RETURN CASE WHEN FOUND THEN 0 END;
+    END IF;
+    WITH taken AS (DELETE FROM df_engine.timers t
+                   WHERE t.bucket = _bucket AND t.instance_id = _instance_id AND t.due_at <= _now
+                   RETURNING t.seq, t.due_at, t.execution_id)
+        SELECT array_agg('{"of":' || t.seq || '}' ORDER BY t.due_at, t.seq) INTO _payloads FROM taken t
+        WHERE t.execution_id = _i.execution_id AND _i.ended_at IS NULL;
+    IF _payloads IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM df_engine.append_facts(_i, array_fill('TimerFired'::text, ARRAY[cardinality(_payloads)]), _payloads, _now);
+    PERFORM df_engine.ensure_turn(_i, NULL, NULL, _now);
+    RETURN cardinality(_payloads);
+END $$;
+
 -- Instances that wait for another one's end. Only one's own instances can be waited for.
-CREATE OR REPLACE FUNCTION df_engine.end_instance_waits(_most integer) RETURNS integer
+CREATE OR REPLACE FUNCTION df_engine.end_instance_waits(_most integer, _owner regrole) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _c record;
-    _i df_engine.instances;
-    _now timestamptz := clock_timestamp();
+    _n integer;
+    _looked integer;
     _ended integer := 0;
-    _body text;
-    _known boolean;
+    _locked boolean := false;
 BEGIN
-    FOR _c IN SELECT w.bucket, w.instance_id, w.seq, w.execution_id, t.status, t.bucket AS target_bucket, w.target_id,
-                     t.owner AS target_owner, t.ended_at
-              FROM df_engine.instance_waits w
-              LEFT JOIN df_engine.instances t ON t.bucket = w.target_bucket AND t.instance_id = w.target_id
-              WHERE t.instance_id IS NULL OR t.ended_at IS NOT NULL OR t.owner <> (
-                  SELECT o.owner FROM df_engine.starts o WHERE o.bucket = w.bucket AND o.instance_id = w.instance_id)
-              LIMIT _most LOOP
-        SELECT * INTO _i FROM df_engine.instances i
-            WHERE i.bucket = _c.bucket AND i.instance_id = _c.instance_id FOR NO KEY UPDATE SKIP LOCKED;
-        CONTINUE WHEN NOT FOUND;
-        DELETE FROM df_engine.instance_waits w
-            WHERE w.bucket = _c.bucket AND w.instance_id = _c.instance_id AND w.seq = _c.seq;
-        CONTINUE WHEN NOT FOUND OR _i.execution_id <> _c.execution_id;
-        _known := _c.target_owner IS NOT DISTINCT FROM _i.owner;
-        IF _known THEN
-            _body := '{"status":' || to_json(_c.status) || ',"timed_out":false,"result":'
-                || coalesce(df_engine.instance_result(_c.target_bucket, _c.target_id), 'null') || '}';
-            INSERT INTO df_engine.results (bucket, instance_id, execution_id, seq, body)
-                VALUES (_c.bucket, _c.instance_id, _i.execution_id, _i.head_seq + 1, _body);
-        END IF;
-        PERFORM df_engine.append_facts(_i, ARRAY['InstanceEnded'], ARRAY['{"of":' || _c.seq ||
-            CASE WHEN _known THEN '}' ELSE ',"error":' || to_json('Instance not found or access denied: ' || _c.target_id) || '}' END], _now);
-        PERFORM df_engine.ensure_turn(_i, NULL, NULL, _now);
-        _ended := _ended + 1;
+    LOOP
+        _looked := 0;
+        FOR _c IN SELECT w.bucket, w.instance_id, w.seq
+                  FROM df_engine.instance_waits w
+                  JOIN df_engine.instances o ON o.bucket = w.bucket AND o.instance_id = w.instance_id
+                  LEFT JOIN df_engine.instances t ON t.bucket = w.target_bucket AND t.instance_id = w.target_id
+                  WHERE (t.instance_id IS NULL OR t.ended_at IS NOT NULL OR t.owner <> o.owner)
+                    AND (_owner IS NULL OR o.owner = _owner)
+                  LIMIT _most LOOP
+            _looked := _looked + 1;
+            _n := df_engine.end_wait(_c.bucket, _c.instance_id, _c.seq);
+            _ended := _ended + coalesce(_n, 0);
+            _locked := _locked OR _n IS NULL;
+        END LOOP;
+        EXIT WHEN _ended > 0 OR NOT _locked OR _looked < _most;
+        _most := _most * 10;
     END LOOP;
     RETURN _ended;
 END $$;
 
--- The raw result of a completed instance, NULL for any other.
+-- The end of one wait becomes a fact; 1, or 0 when the wait has gone, or NULL when somebody has the instance locked.
+CREATE OR REPLACE FUNCTION df_engine.end_wait(_bucket smallint, _instance_id text, _seq integer) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _i df_engine.instances;
+    _w df_engine.instance_waits;
+    _status text;
+    _payload text := '{"of":' || _seq;
+BEGIN
+    SELECT * INTO _i FROM df_engine.instances i
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    DELETE FROM df_engine.instance_waits w
+        WHERE w.bucket = _bucket AND w.instance_id = _instance_id AND w.seq = _seq RETURNING * INTO _w;
+    IF NOT FOUND OR _i.execution_id <> _w.execution_id OR _i.ended_at IS NOT NULL THEN
+        RETURN 0;
+    END IF;
+    SELECT t.status INTO _status FROM df_engine.instances t
+        WHERE t.bucket = _w.target_bucket AND t.instance_id = _w.target_id AND t.owner = _i.owner;
+    IF FOUND THEN
+        INSERT INTO df_engine.results (bucket, instance_id, execution_id, seq, body)
+            VALUES (_bucket, _instance_id, _i.execution_id, _i.head_seq + 1,
+                    '{"status":' || to_json(_status) || ',"timed_out":false,"result":'
+                    || coalesce(df_engine.instance_result(_w.target_bucket, _w.target_id), 'null') || '}');
+    ELSE
+        _payload := _payload || ',"error":' || to_json('Instance not found or access denied: ' || _w.target_id);
+    END IF;
+    PERFORM df_engine.append_facts(_i, ARRAY['InstanceEnded'], ARRAY[_payload || '}'], clock_timestamp());
+    PERFORM df_engine.ensure_turn(_i, NULL, NULL, clock_timestamp());
+    RETURN 1;
+END $$;
+
+-- The raw result of a completed instance, NULL for any other, and for one whose worker wrote what nobody can read.
 CREATE OR REPLACE FUNCTION df_engine.instance_result(_bucket smallint, _instance_id text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -121,10 +205,12 @@ BEGIN
           ON h.bucket = i.bucket AND h.instance_id = i.instance_id AND h.execution_id = i.execution_id AND h.seq = i.head_seq
         WHERE i.bucket = _bucket AND i.instance_id = _instance_id AND h.kind = 'ExecutionCompleted';
     RETURN df_engine.result_text(_bucket, _instance_id, _payload::json->'result');
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN NULL;
 END $$;
 
 -- How many SQL steps may begin now, given the cap on all workers' steps together; NULL when there is none.
-CREATE OR REPLACE FUNCTION df_engine.free_connections() RETURNS integer
+CREATE OR REPLACE FUNCTION df_engine.free_connections(_serves_all boolean) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _cap integer := df_engine.setting('max_user_connections')::integer;
@@ -133,10 +219,13 @@ BEGIN
     IF coalesce(_cap, 0) = 0 THEN
         RETURN NULL;
     END IF;
-    -- One claim at a time counts; the next that comes meanwhile finds nothing and polls again.
-    PERFORM FROM df_engine.settings s WHERE s.name = 'max_user_connections' FOR NO KEY UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN 0;
+    -- One claim at a time counts; the next that comes meanwhile finds nothing and polls again. A role's own worker takes no
+    -- lock that it could keep.
+    IF _serves_all THEN
+        PERFORM FROM df_engine.settings s WHERE s.name = 'max_user_connections' FOR NO KEY UPDATE SKIP LOCKED;
+        IF NOT FOUND THEN
+            RETURN 0;
+        END IF;
     END IF;
     SELECT count(*) INTO _busy FROM df_engine.tasks t WHERE t.worker_id IS NOT NULL AND t.lane = 'sql';
     RETURN greatest(_cap - _busy, 0);
@@ -159,14 +248,15 @@ DECLARE
     _free integer;
     _late timestamptz;
     _t df_engine.tasks;
+    _owner regrole := CASE WHEN NOT _w.serves_all THEN _w.login END;
 BEGIN
-    PERFORM df_engine.drain_inbox(200), df_engine.fire_timers(200);
+    PERFORM df_engine.drain_inbox(200, _owner), df_engine.fire_timers(200, _owner);
     IF _full THEN
-        PERFORM df_engine.end_instance_waits(200);
+        PERFORM df_engine.end_instance_waits(200, _owner);
         _mark := 0;
     END IF;
     IF _steps > 0 THEN
-        _free := df_engine.free_connections();
+        _free := df_engine.free_connections(_w.serves_all);
         IF _free = 0 AND df_engine.setting('execution_acquire_timeout')::double precision > 0 THEN
             _late := clock_timestamp() - make_interval(
                 secs => df_engine.setting('execution_acquire_timeout')::double precision);
@@ -261,6 +351,8 @@ BEGIN
         ORDER BY r.ordinality;
 END $$;
 
-REVOKE ALL ON FUNCTION df_engine.drain_inbox(integer), df_engine.fire_timers(integer),
-    df_engine.end_instance_waits(integer), df_engine.instance_result(smallint, text), df_engine.free_connections()
+REVOKE ALL ON FUNCTION df_engine.drain_inbox(integer, regrole), df_engine.drain_instance(smallint, text),
+    df_engine.fire_timers(integer, regrole), df_engine.fire_instance(smallint, text, timestamptz),
+    df_engine.end_instance_waits(integer, regrole), df_engine.end_wait(smallint, text, integer),
+    df_engine.instance_result(smallint, text), df_engine.free_connections(boolean)
     FROM PUBLIC;

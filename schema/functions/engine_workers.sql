@@ -1,27 +1,44 @@
 -- Workers: registering, beating, taking over from the dead. Beats and takeovers never wait for a row lock.
 
 -- A worker registers as its effective role, which must be its login: a function of somebody else that runs in a step's
--- session cannot register, and without the key that was registered nothing can be claimed.
+-- session cannot register, and without the key that was registered nothing can be claimed. It serves its own role, or
+-- everybody where the login is a service login; only_role makes that one role. The row's `login` is the role it serves,
+-- where it does not serve all.
 CREATE OR REPLACE VIEW df.ingress_workers WITH (security_barrier) AS
     SELECT NULL::regrole AS owner, NULL::text AS key_hash, NULL::text AS release, NULL::integer AS interpreter,
            NULL::text AS host, NULL::integer AS pid, NULL::integer AS slots, NULL::double precision AS lease_seconds,
-           NULL::bigint AS instance_id
+           NULL::text AS only_role, NULL::bigint AS instance_id
     WHERE false;
 ALTER VIEW df.ingress_workers ALTER COLUMN owner SET DEFAULT quote_ident(current_user)::regrole;
 
 CREATE OR REPLACE FUNCTION df_engine.on_ingress_worker() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _service boolean;
+    _served regrole := NEW.owner;
 BEGIN
     IF NEW.owner IS DISTINCT FROM quote_ident(session_user)::regrole THEN
         RAISE EXCEPTION 'df: a worker registers as the role that it logged in as (% is not %)', NEW.owner, session_user
             USING ERRCODE = '42501';
     END IF;
+    _service := EXISTS (SELECT FROM df_engine.service_logins s WHERE s.login = NEW.owner)
+                OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = NEW.owner);
+    IF NEW.only_role IS NOT NULL THEN
+        _served := to_regrole(quote_ident(NEW.only_role));
+        IF _served IS NULL THEN
+            RAISE EXCEPTION 'role "%" does not exist', NEW.only_role USING ERRCODE = '42704';
+        ELSIF NOT _service AND _served <> NEW.owner AND NOT EXISTS (
+                SELECT FROM df_engine.proxies p WHERE p.login = NEW.owner AND p.owner = _served) THEN
+            RAISE EXCEPTION 'df: % may not serve the workflows of %', session_user, NEW.only_role USING ERRCODE = '42501',
+                HINT = 'Log in as that role, as its proxy login, or as a login that was given df.grant_worker().';
+        END IF;
+        _service := false;
+    ELSIF NOT _service AND (SELECT count(*) FROM df_engine.workers w WHERE w.login = NEW.owner) >= 1000 THEN
+        RAISE EXCEPTION 'df: % has 1000 workers registered already', session_user USING ERRCODE = '53400';
+    END IF;
     INSERT INTO df_engine.workers (login, serves_all, key_hash, release, interpreter, host, pid, slots, lease_seconds,
                                    started_at, beat_at)
-        VALUES (NEW.owner,
-                EXISTS (SELECT FROM df_engine.service_logins s WHERE s.login = NEW.owner)
-                OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = NEW.owner),
-                decode(NEW.key_hash, 'hex'), left(NEW.release, 100), NEW.interpreter, left(NEW.host, 200), NEW.pid,
+        VALUES (_served, _service, decode(NEW.key_hash, 'hex'), left(NEW.release, 100), NEW.interpreter, left(NEW.host, 200), NEW.pid,
                 NEW.slots, NEW.lease_seconds, clock_timestamp(), clock_timestamp())
         RETURNING worker_id INTO NEW.instance_id;
     RETURN NEW;
@@ -53,10 +70,18 @@ DECLARE
     _next timestamptz;
 BEGIN
     UPDATE df_engine.workers w SET idle = _idle, beat_at = clock_timestamp() WHERE w.worker_id = _worker_id;
-    IF _idle THEN
-        SELECT least((SELECT min(t.due_at) FROM df_engine.timers t),
+    -- What was due a while ago is locked by somebody, or it would have gone: the next poll looks again.
+    IF _idle AND _w.serves_all THEN
+        SELECT least((SELECT min(t.due_at) FROM df_engine.timers t
+                      WHERE t.due_at > clock_timestamp() - interval '0.2 seconds'),
                      (SELECT min(t.visible_at) FROM df_engine.tasks t
                       WHERE t.worker_id IS NULL AND t.visible_at > clock_timestamp())) INTO _next;
+    ELSIF _idle THEN
+        SELECT least((SELECT min(t.due_at) FROM df_engine.timers t
+                      JOIN df_engine.instances i ON i.bucket = t.bucket AND i.instance_id = t.instance_id
+                      WHERE t.due_at > clock_timestamp() - interval '0.2 seconds' AND i.owner = _w.login),
+                     (SELECT min(t.visible_at) FROM df_engine.tasks t
+                      WHERE t.worker_id IS NULL AND t.visible_at > clock_timestamp() AND t.owner = _w.login)) INTO _next;
     END IF;
     RETURN CASE WHEN isfinite(_next) THEN extract(epoch FROM _next - clock_timestamp())::double precision END;
 END $$;
@@ -72,12 +97,12 @@ DECLARE
     _n integer;
 BEGIN
     FOR _dead IN SELECT DISTINCT t.worker_id FROM df_engine.tasks t
-                 WHERE t.worker_id IS NOT NULL AND NOT EXISTS (
+                 WHERE t.worker_id IS NOT NULL AND (_w.serves_all OR t.owner = _w.login) AND NOT EXISTS (
                      SELECT FROM df_engine.workers w WHERE w.worker_id = t.worker_id
                        AND w.beat_at > clock_timestamp() - make_interval(secs => w.lease_seconds)) LOOP
         WITH free AS (
             SELECT t.bucket, t.instance_id, t.seq FROM df_engine.tasks t
-                WHERE t.worker_id = _dead LIMIT 1000 FOR UPDATE SKIP LOCKED)
+                WHERE t.worker_id = _dead AND (_w.serves_all OR t.owner = _w.login) LIMIT 1000 FOR UPDATE SKIP LOCKED)
         UPDATE df_engine.tasks t
             SET worker_id = NULL, token_hash = NULL, leased_at = NULL, losses = t.losses + 1,
                 visible_at = CASE WHEN t.losses < 3 THEN t.visible_at
@@ -89,10 +114,19 @@ BEGIN
     DELETE FROM df_engine.workers w WHERE w.worker_id = ANY (ARRAY(
         SELECT k.worker_id FROM df_engine.workers k
             WHERE k.beat_at < clock_timestamp() - make_interval(secs => k.lease_seconds * 10)
+              AND (_w.serves_all OR k.login = _w.login)
               AND NOT EXISTS (SELECT FROM df_engine.tasks t WHERE t.worker_id = k.worker_id)
             LIMIT 100 FOR UPDATE SKIP LOCKED));
-    DELETE FROM df_engine.sessions s WHERE NOT EXISTS (SELECT FROM df_engine.workers w WHERE w.worker_id = s.worker_id);
-    DELETE FROM df_engine.role_blocks s WHERE NOT EXISTS (SELECT FROM df_engine.workers w WHERE w.worker_id = s.worker_id);
+    DELETE FROM df_engine.sessions s WHERE (s.worker_id, s.backend_pid) IN (
+        SELECT k.worker_id, k.backend_pid FROM df_engine.sessions k
+            WHERE (_w.serves_all OR k.owner = _w.login)
+              AND NOT EXISTS (SELECT FROM df_engine.workers w WHERE w.worker_id = k.worker_id)
+            FOR UPDATE SKIP LOCKED);
+    DELETE FROM df_engine.role_blocks s WHERE (s.worker_id, s.owner) IN (
+        SELECT k.worker_id, k.owner FROM df_engine.role_blocks k
+            WHERE (_w.serves_all OR k.owner = _w.login)
+              AND NOT EXISTS (SELECT FROM df_engine.workers w WHERE w.worker_id = k.worker_id)
+            FOR UPDATE SKIP LOCKED);
     IF _taken > 0 THEN
         PERFORM df_engine.wake();
     END IF;
@@ -138,7 +172,7 @@ DECLARE
 BEGIN
     IF _backend_start IS NULL THEN
         DELETE FROM df_engine.sessions s WHERE s.worker_id = _worker_id AND s.backend_pid = _backend_pid;
-    ELSE
+    ELSIF df_engine.serves(_w, _owner::regrole) THEN -- others would end that backend as its owner
         INSERT INTO df_engine.sessions (worker_id, owner, backend_pid, backend_start)
             VALUES (_worker_id, _owner::regrole, _backend_pid, _backend_start)
             ON CONFLICT (worker_id, backend_pid) DO UPDATE SET owner = EXCLUDED.owner, backend_start = EXCLUDED.backend_start;
@@ -153,8 +187,10 @@ DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
 BEGIN
     RETURN QUERY
-        SELECT s.worker_id, r.rolname::text, s.backend_pid, s.backend_start
+        SELECT s.worker_id, coalesce(x.rolname, r.rolname)::text, s.backend_pid, s.backend_start
         FROM df_engine.sessions s JOIN pg_roles r ON r.oid = s.owner
+        LEFT JOIN df_engine.proxies p ON p.owner = s.owner
+        LEFT JOIN pg_roles x ON x.oid = p.login
         WHERE df_engine.serves(_w, s.owner) AND NOT EXISTS (
             SELECT FROM df_engine.workers w WHERE w.worker_id = s.worker_id
               AND w.beat_at > clock_timestamp() - make_interval(secs => w.lease_seconds));
@@ -193,7 +229,7 @@ DECLARE
 BEGIN
     IF _reason IS NULL THEN
         DELETE FROM df_engine.role_blocks b WHERE b.worker_id = _worker_id AND b.owner = _owner::regrole;
-    ELSE
+    ELSIF df_engine.serves(_w, _owner::regrole) THEN
         INSERT INTO df_engine.role_blocks (worker_id, owner, reason, since)
             VALUES (_worker_id, _owner::regrole, left(_reason, 1000), clock_timestamp())
             ON CONFLICT (worker_id, owner) DO UPDATE SET reason = EXCLUDED.reason;
@@ -208,6 +244,7 @@ BEGIN
         'max_result_bytes', df_engine.setting('max_result_bytes')::bigint,
         'max_user_connections', df_engine.setting('max_user_connections')::integer,
         'execution_acquire_timeout', df_engine.setting('execution_acquire_timeout')::integer,
+        'reconcile_interval', df_engine.setting('reconcile_interval')::double precision,
         'retry_total_seconds', df_engine.setting('retry_total_seconds')::double precision,
         'service', EXISTS (SELECT FROM df_engine.service_logins s WHERE s.login = quote_ident(session_user)::regrole)
                    OR (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user));

@@ -95,6 +95,9 @@ END $$;
 CREATE OR REPLACE FUNCTION df_engine.http_policy_v1(_owner regrole) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF NOT df_engine.may_ask_about(_owner) THEN
+        RAISE EXCEPTION 'permission denied: "%" does not serve this role', session_user USING ERRCODE = '42501';
+    END IF;
     RETURN json_build_object(
         'role', (SELECT r.rolname FROM pg_roles r WHERE r.oid = _owner),
         'enabled', df_engine.setting('http_enabled')::boolean,
@@ -107,5 +110,5 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION df_engine.http_rule_problem(df_engine.http_policy), df_engine.http_rule_checked(),
-    df_engine.http_rule_concerns(text, regrole), df_engine.http_may_call(regrole, text), df_engine.http_rules(regrole),
-    df_engine.http_policy_v1(regrole) FROM PUBLIC;
+    df_engine.http_rule_concerns(text, regrole), df_engine.http_may_call(regrole, text), df_engine.http_rules(regrole)
+    FROM PUBLIC;

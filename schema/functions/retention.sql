@@ -34,7 +34,7 @@ END $$;
 
 -- Clears away at most _most ended workflows, oldest first, with everything that belongs to them; answers how many rows that
 -- were. One that somebody waits for stays until the wait has seen its end.
-CREATE OR REPLACE FUNCTION df_engine.prune_ended(_most integer) RETURNS bigint
+CREATE OR REPLACE FUNCTION df_engine.prune_ended(_most integer, _owner regrole) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _bound record;
@@ -49,6 +49,7 @@ BEGIN
         FROM (SELECT i.bucket, i.instance_id
               FROM df_engine.instances i
               WHERE i.ended_at IS NOT NULL AND (i.ended_at, i.instance_id) <= (_bound.ended_at, _bound.instance_id)
+                AND (_owner IS NULL OR i.owner = _owner)
                 AND NOT EXISTS (SELECT FROM df_engine.instance_waits w
                                 WHERE w.target_bucket = i.bucket AND w.target_id = i.instance_id)
               ORDER BY i.ended_at, i.instance_id LIMIT _most FOR UPDATE SKIP LOCKED) g;
@@ -69,7 +70,7 @@ END $$;
 
 -- Old iterations of loops at the root: all but the last 100 executions of what still runs. Results that the current
 -- execution began with stay: what later ones name came from there, or is younger.
-CREATE OR REPLACE FUNCTION df_engine.prune_iterations(_most integer) RETURNS bigint
+CREATE OR REPLACE FUNCTION df_engine.prune_iterations(_most integer, _owner regrole) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _c record;
@@ -82,6 +83,7 @@ BEGIN
                   WHERE h.bucket = i.bucket AND h.instance_id = i.instance_id
                   ORDER BY h.execution_id LIMIT 1) o
               WHERE i.status IN ('pending', 'running') AND i.execution_id > 100 AND o.execution_id <= i.execution_id - 100
+                AND (_owner IS NULL OR i.owner = _owner)
               LIMIT 100 LOOP
         -- Held against other workers that prune. Nothing else ever locks these rows.
         PERFORM FROM df_engine.starts s
@@ -100,12 +102,11 @@ CREATE OR REPLACE FUNCTION df_engine.prune_executions(
 ) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    _refs json[];
+    _started text;
     _n bigint;
     _rows bigint;
 BEGIN
-    SELECT ARRAY(SELECT n.value->0 FROM json_each(h.payload::json->'names') n)
-        || ARRAY(SELECT s.value->1 FROM json_array_elements(h.payload::json->'signals') s) INTO _refs
+    SELECT h.payload INTO _started
         FROM df_engine.instances i
         JOIN df_engine.history h ON h.bucket = i.bucket AND h.instance_id = i.instance_id
              AND h.execution_id = i.execution_id AND h.seq = 1
@@ -118,12 +119,28 @@ BEGIN
         WHERE h.bucket = _bucket AND h.instance_id = _instance_id AND h.execution_id BETWEEN _oldest AND _newest;
     GET DIAGNOSTICS _rows = ROW_COUNT;
     PERFORM set_config('df_engine.pruning', 'off', true);
-    -- From the beginning: what was named before may have been let go since.
+    RETURN _rows + df_engine.prune_results(_bucket, _instance_id, _newest, _started);
+END $$;
+
+-- From the beginning: what was named before may have been let go since. Where a role's own worker wrote what cannot be
+-- read, the results stay.
+CREATE OR REPLACE FUNCTION df_engine.prune_results(
+    _bucket smallint, _instance_id text, _newest integer, _started text
+) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _refs json[];
+    _n bigint;
+BEGIN
+    _refs := ARRAY(SELECT n.value->0 FROM json_each(_started::json->'names') n)
+        || ARRAY(SELECT s.value->1 FROM json_array_elements(_started::json->'signals') s);
     DELETE FROM df_engine.results r
         WHERE r.bucket = _bucket AND r.instance_id = _instance_id AND r.execution_id <= _newest
           AND NOT EXISTS (SELECT FROM df_engine.rows_named(_refs) k WHERE k.execution_id = r.execution_id AND k.seq = r.seq);
     GET DIAGNOSTICS _n = ROW_COUNT;
-    RETURN _rows + _n;
+    RETURN _n;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN 0;
 END $$;
 
 -- One batch, as a worker asks for it now and then, and again while the answer is not 0.
@@ -132,7 +149,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
 BEGIN
-    RETURN df_engine.prune_ended(200) + df_engine.prune_iterations(20000);
+    RETURN df_engine.prune_ended(200, CASE WHEN NOT _w.serves_all THEN _w.login END)
+        + df_engine.prune_iterations(20000, CASE WHEN NOT _w.serves_all THEN _w.login END);
 END $$;
 
 -- The same by hand, for the schema's owner: at most max_instances ended workflows. Answers how many rows went.
@@ -146,17 +164,18 @@ BEGIN
         RAISE EXCEPTION 'permission denied: df.prune() is for the owner of schema df' USING ERRCODE = 'insufficient_privilege';
     END IF;
     FOR _batch IN 1 .. (greatest(max_instances, 0) + 199) / 200 LOOP
-        _n := df_engine.prune_ended(least(200, max_instances - (_batch - 1) * 200));
+        _n := df_engine.prune_ended(least(200, max_instances - (_batch - 1) * 200), NULL);
         EXIT WHEN _n = 0;
         _rows := _rows + _n;
     END LOOP;
     LOOP
-        _n := df_engine.prune_iterations(20000);
+        _n := df_engine.prune_iterations(20000, NULL);
         EXIT WHEN _n = 0;
         _rows := _rows + _n;
     END LOOP;
     RETURN _rows;
 END $$;
 
-REVOKE ALL ON FUNCTION df_engine.retention_bound(), df_engine.prune_ended(integer), df_engine.prune_iterations(integer),
+REVOKE ALL ON FUNCTION df_engine.retention_bound(), df_engine.prune_ended(integer, regrole),
+    df_engine.prune_iterations(integer, regrole), df_engine.prune_results(smallint, text, integer, text),
     df_engine.prune_executions(smallint, text, integer, integer) FROM PUBLIC;

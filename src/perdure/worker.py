@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import logging
 import queue
+import random
 import signal
 import threading
 import time
@@ -46,6 +47,7 @@ SHORT_STEP = 0.05
 AGED_BACKLOG = 1.0
 DRAIN_SECONDS = 30.0
 REST = 0.5
+SETTINGS_SECONDS = 2.0
 
 
 class Worker:
@@ -71,6 +73,7 @@ class Worker:
         self._claiming = threading.Event()
         self._kept_this_claim = 0
         self._alarms: list[float] = []
+        self._prune_seconds = 60.0
         self.http = http
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -80,6 +83,7 @@ class Worker:
         self._hello()
         threads = [threading.Thread(target=self._keep, name="keeper", daemon=True)]
         threads += [threading.Thread(target=self._listen, name="listener", daemon=True)]
+        threads += [threading.Thread(target=self._clean_up, name="caretaker", daemon=True)]
         slots = [
             threading.Thread(target=self._slot, args=(self.backlog, False), name=f"slot-{n}", daemon=True)
             for n in range(self.settings.slots)
@@ -115,12 +119,18 @@ class Worker:
         self.steps = Steps(
             self.engine, self.instances, self.sessions, self.turns, HttpSteps(self.engine, self.http), self.registry
         )
-        self.steps.max_result_bytes = int(hello["max_result_bytes"])
-        self.steps.retry_total_seconds = float(hello["retry_total_seconds"])
+        self._obey(hello)
         self._register()
 
+    def _obey(self, hello: dict[str, Any]) -> None:
+        """The settings of the database that workers follow; changes act within seconds."""
+        self.steps.max_result_bytes = int(hello["max_result_bytes"])
+        self.steps.retry_total_seconds = float(hello["retry_total_seconds"])
+        self._prune_seconds = float(hello["reconcile_interval"])
+
     def _register(self) -> None:
-        self.engine.register(_release(), INTERPRETER, self.settings.slots, self.settings.lease_seconds)
+        settings = self.settings
+        self.engine.register(_release(), INTERPRETER, settings.slots, settings.lease_seconds, settings.only_role)
 
     def stop(self) -> None:
         """Ask the worker to finish what it holds and end."""
@@ -379,6 +389,22 @@ class Worker:
             except psycopg.Error as error:
                 log.warning("cannot end a dead worker's sessions", extra={"role": role, "reason": str(error).strip()})
             self.engine.mine("forget_sessions", worker_id, [pid for pid, _ in sessions], connection=connection)
+
+    # -- caretaker ----------------------------------------------------------------------------------------------------
+
+    def _clean_up(self) -> None:
+        """Retention, in small batches, and settings that have changed."""
+        prune_at = time.monotonic() + random.uniform(0, min(self._prune_seconds, 60))
+        while not self.stopping.wait(SETTINGS_SECONDS):
+            try:
+                self._obey(self.engine.hello())
+                if self._prune_seconds <= 0 or time.monotonic() < prune_at:
+                    continue
+                while self.engine.mine("prune")[0][0] and not self.stopping.wait(0.05):
+                    pass
+                prune_at = time.monotonic() + self._prune_seconds
+            except (psycopg.Error, NotRegistered) as error:
+                log.warning("pruning failed; trying again later", extra={"reason": str(error).strip()})
 
     # -- listener -----------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ BEGIN
     END IF;
     _payloads[1] := '{"now":"' || df_engine.iso(clock) || '"' || substr(_payloads[1], 12);
     head := _head + 1 + cardinality(_kinds);
+    PERFORM df_engine.check_seq(_next_seq, _head + 2, head);
     INSERT INTO df_engine.history (bucket, instance_id, execution_id, seq, kind, payload, recorded_at)
         SELECT _bucket, _instance_id, _execution_id, _head + f.ordinality, f.kind, f.payload, clock
         FROM unnest('ActivityCompleted'::text || _kinds, _completed || _payloads)
@@ -130,6 +131,9 @@ DECLARE
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'df: a step must not change the isolation level' USING ERRCODE = 'DF001';
+    END IF;
+    IF _next_seq NOT BETWEEN _head + 2 AND _head + 1 + cardinality(_kinds) THEN
+        PERFORM df_engine.check_seq(_next_seq, _head + 2, _head + 1 + cardinality(_kinds));
     END IF;
     IF _next_token IS NOT NULL OR _end_status IS NOT NULL THEN
         UPDATE df_engine.instances i

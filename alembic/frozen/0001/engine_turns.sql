@@ -1,6 +1,9 @@
 -- Turns, failures and completions that happen outside a step's own transaction: one call each, by a registered worker.
 
 -- Raises unless the caller holds the key of this worker. The key never left the worker but for its hash.
+--
+-- Anybody may register a worker for their own workflows and call what follows in a transaction that stays open. So each
+-- statement that locks a row names whom the worker serves in its WHERE: nobody's lock ever stands on a row of others.
 CREATE OR REPLACE FUNCTION df_engine.worker_of(_worker_id bigint, _key text) RETURNS df_engine.workers
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -45,7 +48,9 @@ BEGIN
         _execution_id := _execution_id + 1;
         _head := df_engine.begin_execution(_i, _execution_id, _t, _now);
     END IF;
-    PERFORM df_engine.schedule(_i, _execution_id, _worker_id, _t, _now);
+    IF NOT _ends THEN
+        PERFORM df_engine.schedule(_i, _execution_id, _worker_id, _t, _now, _head);
+    END IF;
     UPDATE df_engine.instances SET
             execution_id = _execution_id, head_seq = _head, updated_at = _now,
             status = CASE WHEN _ends THEN _t.status WHEN status = 'cancelled' THEN status ELSE 'running' END,
@@ -89,11 +94,14 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION df_engine.schedule(
-    _i df_engine.instances, _execution_id integer, _worker_id bigint, _t df_engine.turn, _now timestamptz
+    _i df_engine.instances, _execution_id integer, _worker_id bigint, _t df_engine.turn, _now timestamptz, _head integer
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _first integer := CASE WHEN _t.status = 'continued' THEN 1 ELSE _i.head_seq + 1 END;
 BEGIN
     IF _t.one_seq IS NOT NULL THEN
+        PERFORM df_engine.check_seq(_t.one_seq, _first, _head);
         INSERT INTO df_engine.tasks AS k (bucket, instance_id, seq, execution_id, lane, kind, owner, database, queue,
                                      interpreter, input, queued_at, visible_at, worker_id, token_hash, leased_at)
             SELECT _i.bucket, _i.instance_id, 0, _execution_id, 'turn', 'turn', _i.owner, _i.database, _i.queue,
@@ -106,6 +114,8 @@ BEGIN
             WHERE k.bucket = _i.bucket AND k.instance_id = _i.instance_id AND k.seq = 0;
     END IF;
     IF json_array_length(_t.activities) > 0 THEN
+        PERFORM df_engine.check_seq(min(a.seq), _first, _head), df_engine.check_seq(max(a.seq), _first, _head)
+            FROM json_to_recordset(_t.activities) AS a(seq integer);
         INSERT INTO df_engine.tasks (bucket, instance_id, seq, execution_id, lane, kind, owner, database, queue,
                                      interpreter, input, queued_at, visible_at)
             SELECT _i.bucket, _i.instance_id, a.seq, _execution_id, a.lane, a.kind, _i.owner, _i.database, _i.queue,
@@ -156,14 +166,16 @@ BEGIN
         head := NULL;
         IF _alone THEN
             SELECT * INTO _i FROM df_engine.instances i
-                WHERE i.bucket = _t.b AND i.instance_id = _t.i FOR NO KEY UPDATE;
+                WHERE i.bucket = _t.b AND i.instance_id = _t.i AND (_w.serves_all OR i.owner = _w.login)
+                FOR NO KEY UPDATE;
         ELSE
             SELECT * INTO _i FROM df_engine.instances i
-                WHERE i.bucket = _t.b AND i.instance_id = _t.i FOR NO KEY UPDATE SKIP LOCKED;
+                WHERE i.bucket = _t.b AND i.instance_id = _t.i AND (_w.serves_all OR i.owner = _w.login)
+                FOR NO KEY UPDATE SKIP LOCKED;
         END IF;
         IF NOT FOUND THEN
             outcome := 'busy';
-        ELSIF NOT df_engine.serves(_w, _i.owner) OR NOT EXISTS (
+        ELSIF NOT EXISTS (
                 SELECT FROM df_engine.tasks k WHERE k.bucket = _t.b AND k.instance_id = _t.i
                     AND k.seq = 0 AND k.token_hash = sha256(convert_to(_t.t, 'UTF8'))) THEN
             outcome := 'lost';
@@ -206,8 +218,9 @@ DECLARE
 BEGIN
     clock := clock_timestamp();
     SELECT * INTO _i FROM df_engine.instances i
-        WHERE i.bucket = _bucket AND i.instance_id = _instance_id FOR NO KEY UPDATE;
-    IF NOT FOUND OR NOT df_engine.serves(_w, _i.owner) THEN
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id AND (_w.serves_all OR i.owner = _w.login)
+        FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
         outcome := 'lost';
         RETURN;
     END IF;
@@ -244,8 +257,9 @@ DECLARE
     _i df_engine.instances;
 BEGIN
     SELECT * INTO _i FROM df_engine.instances i
-        WHERE i.bucket = _bucket AND i.instance_id = _instance_id FOR NO KEY UPDATE;
-    IF NOT FOUND OR NOT df_engine.serves(_w, _i.owner) THEN
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id AND (_w.serves_all OR i.owner = _w.login)
+        FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
         RETURN false;
     END IF;
     UPDATE df_engine.tasks t SET autocommit = true
@@ -268,7 +282,8 @@ DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
 BEGIN
     PERFORM FROM df_engine.instances i
-        WHERE i.bucket = _bucket AND i.instance_id = _instance_id FOR NO KEY UPDATE;
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id AND (_w.serves_all OR i.owner = _w.login)
+        FOR NO KEY UPDATE;
     UPDATE df_engine.tasks t SET token_hash = sha256(convert_to(_new_token, 'UTF8'))
         WHERE t.bucket = _bucket AND t.instance_id = _instance_id AND t.seq = _seq AND t.worker_id = _w.worker_id
           AND t.token_hash = sha256(convert_to(_token, 'UTF8'));
@@ -293,5 +308,5 @@ REVOKE ALL ON FUNCTION df_engine.worker_of(bigint, text),
     df_engine.apply_turn(df_engine.instances, bigint, df_engine.turn, timestamptz),
     df_engine.begin_execution(df_engine.instances, integer, df_engine.turn, timestamptz),
     df_engine.drop_work(smallint, text, integer[]),
-    df_engine.schedule(df_engine.instances, integer, bigint, df_engine.turn, timestamptz),
+    df_engine.schedule(df_engine.instances, integer, bigint, df_engine.turn, timestamptz, integer),
     df_engine.wait_target(df_engine.instances, text, json) FROM PUBLIC;

@@ -110,6 +110,17 @@ DROP TRIGGER IF EXISTS change_setting ON df.settings;
 CREATE TRIGGER change_setting INSTEAD OF INSERT OR UPDATE OR DELETE ON df.settings
     FOR EACH ROW EXECUTE FUNCTION df_engine.change_setting();
 
+-- Whether the session's login may ask what concerns a role alone: itself, its proxy, and logins that serve everybody.
+CREATE OR REPLACE FUNCTION df_engine.may_ask_about(_owner regrole) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _login regrole := quote_ident(session_user)::regrole;
+BEGIN
+    RETURN _login = _owner OR EXISTS (SELECT FROM df_engine.service_logins s WHERE s.login = _login)
+        OR EXISTS (SELECT FROM df_engine.proxies p WHERE p.login = _login AND p.owner = _owner)
+        OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = _login);
+END $$;
+
 -- The value of a setting, as text. Runs as the owner, so that functions of users can ask; it gives away no more than the
 -- calls themselves do. For list_instances_max_limit the session's value counts if the session is a superuser's.
 CREATE OR REPLACE FUNCTION df_engine.setting(name text) RETURNS text
@@ -131,4 +142,5 @@ BEGIN
     RETURN _value;
 END $$;
 
-REVOKE EXECUTE ON FUNCTION df_engine.checked_setting(df_engine.settings, text), df_engine.change_setting() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION df_engine.checked_setting(df_engine.settings, text), df_engine.change_setting(),
+    df_engine.may_ask_about(regrole) FROM PUBLIC;
