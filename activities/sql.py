@@ -73,16 +73,26 @@ def returns_no_rows(statement: str) -> bool:
 class StepSession:
     """One connection of one role in one database. Used by one thread at a time; ``cancel`` may come from any."""
 
-    def __init__(self, connection: psycopg.Connection[Any], role: str, database: str, proxied: bool) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], owner: int, role: str, database: str, login: str | None = None
+    ) -> None:
+        """``owner`` is the role's oid, ``login`` the proxy's name where that is not the role itself.
+
+        Raises psycopg.Error, and WrongRole when the session turns out to be somebody else's: names can be changed.
+        """
         self.connection = connection
-        self.key = (database, role)
-        self.role = role if proxied else "none"
+        self.key = (database, owner)
+        self.role = "none" if login is None else role
+        self.login = login or role
         self.spoiled = False
-        self.owner = 0
+        self.owner = owner
         self.noted = False
+        self.checked_at = 0.0
         self._prepared = False
-        row = connection.execute("SELECT pg_catalog.pg_backend_pid(), pg_catalog.now()").fetchone()
-        assert row is not None
+        connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (self.role,))
+        row = connection.execute(CALLS["who_am_i"]).fetchone()
+        if row is None or row[1] != owner:
+            raise WrongRole(f"the login {self.login} is not the role that started the workflow")
         self.backend_pid = int(row[0])
 
     @property
@@ -111,6 +121,8 @@ class StepSession:
         step. Raises ActivityError or psycopg.OperationalError.
         """
         pgconn = self.connection.pgconn
+        if pgconn.parameter_status(b"client_encoding") != b"UTF8":
+            self.clean()  # the server would take the parameters for another encoding's
         parameters: Any = [_parameter(value) for value in (self.role, statement, *arguments)]
         with self.connection.lock:
             if not self._prepared:
@@ -224,6 +236,7 @@ class StepSession:
     def run_elsewhere(self, statement: str, limit: int) -> str:
         """Run the text in a database that need not have the engine installed, in autocommit."""
         self.connection.execute("DISCARD ALL")
+        self.connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (self.role,))
         return self.run(statement, limit)
 
     # -- inside -----------------------------------------------------------------------------------------------------
@@ -241,7 +254,7 @@ class StepSession:
         return self._raw(columns, rows, limit)
 
     def _raw(self, columns: list[Column], rows: list[tuple[bytes | None, ...]], limit: int) -> str:
-        if not columns or not rows:
+        if not rows:
             return EMPTY
         text, checked = self._encoded(columns, rows, limit)
         if checked:
@@ -275,6 +288,9 @@ class StepSession:
                 problem = StatementError(result)
         if pgconn.status != ConnStatus.OK:
             raise psycopg.OperationalError(str(problem or "the connection was lost while a step was running"))
+        if problem is None and pgconn.parameter_status(b"client_encoding") != b"UTF8":
+            self.spoiled = True  # rows of the same message may be in either encoding
+            problem = ActivityError(sql_failure("0A000", "a step must not change client_encoding", None, None))
         return columns, rows, problem
 
     def _encoded(self, columns: list[Column], rows: list[tuple[bytes | None, ...]], limit: int) -> tuple[str, bool]:
@@ -337,6 +353,10 @@ class StepSession:
         )
         found.fill(failure, diag.source_function, diag.context)
         return found
+
+
+class WrongRole(Exception):
+    """The session that was opened is not the role's whose step is to run."""
 
 
 class StatementError(ActivityError):

@@ -45,7 +45,7 @@ def main() -> None:
 def _sample(connection: psycopg.Connection[tuple[object, ...]], graph: str) -> float:
     time.sleep(0.1)
     began = time.monotonic()
-    row = connection.execute(f"SELECT df.start({graph})" if "~>" in graph else f"SELECT df.start({graph})").fetchone()
+    row = connection.execute(f"SELECT df.start({graph})").fetchone()
     assert row is not None
     while True:
         status = connection.execute("SELECT df.status(%s)", (row[0],)).fetchone()

@@ -106,6 +106,10 @@ FROM pg_catalog.pg_type t WHERE t.oid OPERATOR(pg_catalog.=) ANY (%s::pg_catalog
 -- name: check_jsonb
 SELECT pg_catalog.length((%s::pg_catalog.jsonb)::pg_catalog.text)
 
+-- name: who_am_i
+SELECT pg_catalog.pg_backend_pid(), r.oid::pg_catalog.int8 FROM pg_catalog.pg_roles r
+WHERE r.rolname OPERATOR(pg_catalog.=) current_user
+
 -- name: own_backend
 SELECT a.backend_start FROM pg_catalog.pg_stat_activity a
 WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()

@@ -38,6 +38,7 @@ from perdure.orchestrator.values import Broken, Failed, Outcome, Value, failed
 
 INTERPRETER = 1
 ITERATIONS_PER_TURN = 100
+STEPS = ("SQL", "HTTP", "HTTP_MULTIPART")
 
 HANDLERS: dict[str, Handler] = {
     "SQL": Sql(),
@@ -272,7 +273,7 @@ class Execution:
 
     def enter(self, node: Node, scope: Scope) -> None:
         """Begin a node in a scope."""
-        if node.type not in ("SQL", "HTTP", "HTTP_MULTIPART"):
+        if node.type not in STEPS:
             self.mark(node, scope, "r")
         self._later(HANDLERS[node.type].enter, self, node, scope, scope=scope)
 
@@ -415,21 +416,33 @@ class Execution:
         Such a turn can be decided before the step's commit and travel with it.
         """
         wait = self.waits.get(seq)
-        if wait is None or len(self.waits) != 1 or self.facts or wait.scope.parent is not None:
+        if wait is None or len(self.waits) != 1 or self.facts or wait.node.type not in STEPS:
             return False
-        node = wait.node
-        if node.type not in ("SQL", "HTTP", "HTTP_MULTIPART"):
-            return False
+        node, scope = wait.node, wait.scope
         while node.parent is not None:
             parent = node.parent
             if parent.type == "THEN" and node is parent.left:
                 return _begins_with_step(parent.right)
             if parent.type == "IF" and node is parent.condition:
                 return _begins_with_step(parent.left if truth else parent.right)
-            if parent.type not in ("THEN", "IF"):
+            if parent.type == "LOOP" and scope.root is parent:
+                if node is parent.left or truth:
+                    return self._goes_round(parent, scope, node)
+                if scope.parent is not None and scope.host is not parent:
+                    return False  # a branch of a JOIN or RACE ends
+                truth = scope.local[parent.index].truth
+                scope = scope.parent or scope
+            elif parent.type not in ("THEN", "IF"):
                 return False
             node = parent
         return True
+
+    def _goes_round(self, loop: Node, scope: Scope, node: Node) -> bool:
+        if loop.condition is None:
+            return False
+        if node is loop.left:
+            return _begins_with_step(loop.condition)
+        return scope.parent is not None and _begins_with_step(loop.left)
 
 
 def _begins_with_step(node: Node | None) -> bool:
@@ -439,7 +452,7 @@ def _begins_with_step(node: Node | None) -> bool:
         elif node.type == "IF" and node.condition is not None:
             node = node.condition
         else:
-            return node.type in ("SQL", "HTTP", "HTTP_MULTIPART")
+            return node.type in STEPS
     return False
 
 

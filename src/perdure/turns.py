@@ -10,11 +10,9 @@ from typing import Any
 
 from perdure.eventstore import codec
 from perdure.eventstore import events as ev
-from perdure.eventstore.engine import Claimed, Engine, new_token
+from perdure.eventstore.engine import Claimed, Engine, new_token, token_hash
 from perdure.instances import Entry, Instances
-from perdure.orchestrator.errors import NondeterminismError
 from perdure.orchestrator.execution import Activity, Execution, Turn
-from perdure.orchestrator.graph import GraphError
 from perdure.registry import Registry
 
 log = logging.getLogger("perdure")
@@ -101,7 +99,8 @@ class Turns:
             decided = [turn for turn in ready if self._decide(turn)]
             pending = self._commit(decided, leases)
         if pending:
-            log.warning("turns given up for now", extra={"instances": [turn.instance_id for turn in pending]})
+            log.debug("turns put back", extra={"instances": [turn.instance_id for turn in pending]})
+            self._engine.mine("release", [token_hash(turn.token) for turn in pending])
         return leases
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -133,7 +132,7 @@ class Turns:
                 turn.entry = self._instances.updated(turn.entry, found)
                 turn.now = found.clock
                 ready.append(turn)
-            except (NondeterminismError, GraphError, LookupError, ValueError, TypeError, AssertionError) as error:
+            except Exception as error:  # noqa: BLE001 - a role's own worker may have written anything
                 self._park(turn, error)
         return ready
 
@@ -142,31 +141,35 @@ class Turns:
         try:
             turn.entry = self._instances.fresh(turn.claimed)
             turn.now = turn.claimed.clock
-        except (GraphError, LookupError, ValueError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001
             turn.now = turn.claimed.clock
             self._park(turn, error)
         turn.claimed = None
 
     def _park(self, turn: Pending, error: Exception) -> None:
         """Nobody of this release can go on with the instance: say why, keep everything, do not guess."""
-        log.error("instance parked", extra={"instance_id": turn.instance_id, "reason": str(error)})
-        self._engine.mine("park", turn.bucket, turn.instance_id, f"{type(error).__name__}: {error}")
+        log.error("instance parked", extra={"instance_id": turn.instance_id, "reason": type(error).__name__})
+        self._engine.mine("park", turn.bucket, turn.instance_id, _storable(f"{type(error).__name__}: {error}"))
         turn.entry = None
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
     def _decide(self, turn: Pending) -> bool:
+        """Decide this turn; False when nothing is to be committed."""
+        try:
+            return self._decided(turn)
+        except Exception as error:  # noqa: BLE001 - see above; the others of this batch go on
+            self._park(turn, error)
+            return False
+
+    def _decided(self, turn: Pending) -> bool:
         entry = turn.entry
         assert entry is not None
         execution = entry.execution
         if execution.status != "running":
             return False
         head = execution.head
-        try:
-            decision = execution.take_turn(turn.now)
-        except (LookupError, ValueError, TypeError, AssertionError, RecursionError) as error:
-            self._park(turn, error)
-            return False
+        decision = execution.take_turn(turn.now)
         message = turn_message(decision, head)
         if decision.next_started is not None:
             self._continue(turn, decision, message)
@@ -257,6 +260,11 @@ class Turns:
             variables=entry.variables,
             entry=entry,
         )
+
+
+def _storable(text: str) -> str:
+    """Text that the server can hold, whatever stood in the history."""
+    return text[:4000].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def lane_of(kind: str) -> str:

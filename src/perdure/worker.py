@@ -26,7 +26,7 @@ import psycopg
 from perdure.activities.http import HttpClient
 from perdure.eventstore import codec
 from perdure.eventstore.calls import CALLS
-from perdure.eventstore.engine import CONTROL_OPTIONS, Claimed, Connections, Engine, connect, token_hash
+from perdure.eventstore.engine import CONTROL_OPTIONS, Claimed, Connections, Engine, connect, new_token, token_hash
 from perdure.eventstore.errors import NotRegistered
 from perdure.httpsteps import HttpSteps
 from perdure.instances import Instances, system_variables
@@ -48,6 +48,7 @@ AGED_BACKLOG = 1.0
 DRAIN_SECONDS = 30.0
 REST = 0.5
 SETTINGS_SECONDS = 2.0
+WAKE_SECONDS = 0.005
 
 
 class Worker:
@@ -253,8 +254,12 @@ class Worker:
             except NotRegistered:
                 self._start_over()
                 idle = False
-            except psycopg.Error as error:
-                log.warning("claim failed; trying again", extra={"reason": str(error).strip()})
+            except Exception as error:  # whatever a claim brings, the next one is made
+                log.warning(
+                    "claim failed; trying again",
+                    extra={"reason": str(error).strip()},
+                    exc_info=not isinstance(error, psycopg.Error),
+                )
                 self.stopping.wait(REST)
 
     def _alarm(self, seconds: float) -> None:
@@ -295,10 +300,21 @@ class Worker:
         turns = [pending_of(task) for task in claimed if task.seq == 0]
         for task in claimed:
             if task.seq != 0:
-                self._submit(lease_of(task))
+                self._submit_claimed(task)
         if turns:
             for lease in self.turns.take(turns):
                 self._submit(lease)
+
+    def _submit_claimed(self, task: Claimed) -> None:
+        try:
+            lease = lease_of(task)
+        except Exception:  # a role's own worker may have written anything
+            log.exception("a step could not be read", extra={"instance_id": task.instance_id})
+            failure = codec.encode({"message": "the worker could not read this step", "attempt": task.attempt})
+            which = (task.bucket, task.instance_id, task.seq, task.token)
+            self.engine.mine("fail", *which, failure, None, True, new_token())
+            return
+        self._submit(lease)
 
     def _start_over(self) -> None:
         """Others took the work over: stop what runs, forget what was known, register anew."""
@@ -415,10 +431,11 @@ class Worker:
                     connection.execute(CALLS["listen"])
                     self.wakeup.set()
                     while not self.stopping.is_set():
-                        for note in connection.notifies(timeout=5.0):
+                        for note in connection.notifies(timeout=5.0, stop_after=1):
                             if note.payload == "leases":
                                 self.compare.set()
                             self.wakeup.set()
+                        self.stopping.wait(WAKE_SECONDS)  # anybody may notify, as often as they like
             except (psycopg.Error, OSError) as error:
                 log.debug("not listening; polling", extra={"reason": str(error).strip()})
                 self.stopping.wait(2.0)
@@ -476,7 +493,12 @@ class _Fields(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         fields = {k: v for k, v in vars(record).items() if k not in self._standard}
-        return text + "".join(f" {name}={value}" for name, value in fields.items())
+        return text + "".join(f" {name}={_on_one_line(value)}" for name, value in fields.items())
+
+
+def _on_one_line(value: Any) -> str:
+    """What others wrote must not look like a line of the log."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
 
 
 def run(settings: Settings) -> int:
