@@ -8,11 +8,19 @@ from typing import Any
 from perdure.eventstore.events import Event
 
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
+_ascii_encoder = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False)
 
 
 def encode(value: Any) -> str:
-    """The JSON text of a payload. NUL, which PostgreSQL's text cannot hold, stays escaped."""
-    return _encoder.encode(value)
+    """The JSON text of a payload. NUL and lone surrogates, which PostgreSQL's text cannot hold, stay escaped."""
+    text = _encoder.encode(value)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _ascii_encoder.encode(value)
+    return text
 
 
 def decode(text: str) -> Any:

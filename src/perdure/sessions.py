@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from perdure.activities.failures import ActivityError, Failure
-from perdure.activities.sql import STEP_OPTIONS, StepSession
+from perdure.activities.sql import STEP_OPTIONS, StepSession, WrongRole
 from perdure.eventstore.calls import CALLS
 from perdure.eventstore.engine import Engine, connect
 from perdure.eventstore.errors import NotRegistered
@@ -21,6 +21,7 @@ log = logging.getLogger("perdure")
 
 IDLE_SECONDS = 60.0
 REFUSED_SECONDS = 5.0
+RECHECK_SECONDS = 1.0
 # Refusals of the login itself: the administrator has to act, the step waits. Everything else is a failed attempt.
 _LOGIN_REFUSED = ("28P01", "28000")
 
@@ -36,7 +37,7 @@ class Sessions:
         self._settings = settings
         self._engine = engine
         self.home = home
-        self._free: dict[tuple[str, str], list[tuple[float, StepSession]]] = {}
+        self._free: dict[tuple[str, int], list[tuple[float, StepSession]]] = {}
         self._lock = threading.Lock()
         self._blocked: dict[int, float] = {}
 
@@ -49,14 +50,35 @@ class Sessions:
 
     def borrow(self, owner: int, role: str, database: str | None) -> StepSession:
         """A session of this role. Raises ActivityError when it cannot have one, RoleBlocked when it has to wait."""
-        key = (database or self.home, role)
+        while (session := self._kept((database or self.home, owner))) is not None:
+            if self._still_good(session, role, database):
+                return session
+            self.drop(session)
+        return self._open(owner, role, database)
+
+    def _kept(self, key: tuple[str, int]) -> StepSession | None:
         with self._lock:
             kept = self._free.get(key)
-            while kept:
-                _, session = kept.pop()
-                if session.usable:
-                    return session
-        return self._open(owner, role, database)
+            return kept.pop()[1] if kept else None
+
+    def _still_good(self, session: StepSession, role: str, database: str | None) -> bool:
+        """Whether a kept session may run another step of its role, which may have lost a right or its name meanwhile.
+
+        Asked once a second at most. Raises ActivityError when the role may not log in any more.
+        """
+        if not session.usable:
+            return False
+        now = time.monotonic()
+        if now < session.checked_at + RECHECK_SECONDS:
+            return True
+        try:
+            state = self._state(session.owner, role, session.key[0], database)
+        except ActivityError:
+            self.drop(session)
+            raise
+        session.checked_at = now
+        name, login = state["name"], state["proxy"] or state["name"]
+        return login == session.login and session.role in ("none", name)
 
     def give(self, session: StepSession) -> None:
         """Bring a session back after its step."""
@@ -97,17 +119,17 @@ class Sessions:
     def _open(self, owner: int, role: str, database: str | None) -> StepSession:
         where = database or self.home
         state = self._state(owner, role, where, database)
-        login = state["proxy"] or role
+        role = state["name"]  # as it is called now
         try:
-            connection = self._connect(login, where)
+            connection = self._connect(state["proxy"] or role, where)
         except psycopg.OperationalError as error:
             raise self._refused(owner, role, where, error) from None
         try:
-            session = StepSession(connection, role, where, proxied=login != role)
-        except psycopg.Error as error:
+            session = StepSession(connection, owner, role, where, state["proxy"])
+        except (psycopg.Error, WrongRole) as error:
             connection.close()
             raise self._refused(owner, role, where, error) from None
-        session.owner = owner
+        session.checked_at = time.monotonic()
         if where == self.home:
             self._note(owner, session)
         self._unblock(owner)
@@ -134,18 +156,19 @@ class Sessions:
             raise ActivityError(Failure(f'{failed}: role "{role}" is not permitted to log in', sqlstate="28000"))
         if not can_connect:
             raise ActivityError(Failure(f'{failed}: permission denied for database "{where}"', sqlstate="42501"))
-        return {"proxy": proxy}
+        return {"name": role, "proxy": proxy}
 
-    def _refused(self, owner: int, role: str, where: str, error: psycopg.Error) -> Exception:
+    def _refused(self, owner: int, role: str, where: str, error: psycopg.Error | WrongRole) -> Exception:
         message = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         words = f"Failed to connect to database '{where}' as '{role}': {message}"
-        if error.sqlstate in _LOGIN_REFUSED or _speaks_of_login(message):
+        sqlstate = error.sqlstate if isinstance(error, psycopg.Error) else None
+        if isinstance(error, WrongRole) or sqlstate in _LOGIN_REFUSED or _speaks_of_login(message):
             log.warning("cannot log in as a role; its steps wait", extra={"role": role, "reason": message})
             with self._lock:
                 self._blocked[owner] = time.monotonic() + REFUSED_SECONDS
             self._engine.mine("block", owner, words)
             return RoleBlocked(words)
-        return ActivityError(Failure(words, sqlstate=error.sqlstate or "08001", transient=True))
+        return ActivityError(Failure(words, sqlstate=sqlstate or "08001", transient=True))
 
     def _unblock(self, owner: int) -> None:
         with self._lock:

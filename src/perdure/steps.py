@@ -82,6 +82,10 @@ class Steps:
                     exc_info=log.isEnabledFor(logging.DEBUG),
                 )
                 following = self._recover(current)
+            except Exception as error:
+                log.exception("a step could not be run", extra={"instance_id": current.instance_id})
+                failure = Failure(f"the worker could not run this step: {type(error).__name__}", sqlstate="XX000")
+                following = self._failed(current, failure, running)
             finally:
                 self._registry.end(running)
 
@@ -145,7 +149,9 @@ class Steps:
             if running.cancelled.is_set():
                 return None
             return self._in_session(lease, session, statement)
-        except psycopg.Error:
+        except (ActivityError, NotRegistered):
+            raise
+        except Exception:
             session.spoiled = True
             raise
         finally:
