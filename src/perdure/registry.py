@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -14,20 +13,29 @@ from perdure.eventstore.engine import token_hash
 class Running:
     """A step under way in this worker: how to recognise its lease, and how to stop it."""
 
-    __slots__ = ("cancelled", "hash", "session", "since")
+    __slots__ = ("_lock", "_session", "cancelled", "hash")
 
     def __init__(self, token_hash: bytes) -> None:
         self.hash = token_hash
-        self.session: StepSession | None = None
+        self._lock = threading.Lock()
+        self._session: StepSession | None = None
         self.cancelled = threading.Event()
-        self.since = time.monotonic()
+
+    def use(self, session: StepSession | None) -> bool:
+        """The session that the step runs in from now on; False when the step is not to run any more.
+
+        Under the lock that ``stop`` takes: a cancel request never reaches a session that has gone on to another step.
+        """
+        with self._lock:
+            self._session = session
+            return not self.cancelled.is_set()
 
     def stop(self) -> None:
         """The lease is over: nothing of the step shall take effect."""
-        self.cancelled.set()
-        session = self.session
-        if session is not None:
-            session.cancel()
+        with self._lock:
+            self.cancelled.set()
+            if self._session is not None:
+                self._session.cancel()
 
 
 class Registry:

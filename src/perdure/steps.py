@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from perdure.activities.retry import next_delay
 from perdure.activities.sql import EMPTY, StatementError, StepSession, returns_no_rows
 from perdure.eventstore import codec
 from perdure.eventstore import events as ev
-from perdure.eventstore.engine import Answer, Engine, new_token
+from perdure.eventstore.engine import Answer, Engine, new_token, token_hash
 from perdure.eventstore.errors import NotRegistered
 from perdure.eventstore.events import Event, activity_completed
 from perdure.httpsteps import HttpSteps
@@ -59,6 +60,7 @@ class Steps:
         self._turns = turns
         self._http = http
         self._registry = registry
+        self.stopping = threading.Event()
         self.max_result_bytes = 64 << 20
         self.retry_total_seconds = 15.0
 
@@ -88,6 +90,9 @@ class Steps:
                 following = self._failed(current, failure, running)
             finally:
                 self._registry.end(running)
+            if following is not None and self.stopping.is_set():
+                self._engine.mine("release", [token_hash(following.token)])
+                return
 
     def _one(self, lease: Lease, running: Running) -> Lease | None:
         try:
@@ -144,9 +149,8 @@ class Steps:
         if "\x00" in statement:
             raise ActivityError(Failure("SQL execution failed: the statement holds a NUL character"))
         session = self._sessions.borrow(lease.owner, lease.owner_name, lease.database)
-        running.session = session
         try:
-            if running.cancelled.is_set():
+            if not running.use(session):
                 return None
             return self._in_session(lease, session, statement)
         except (ActivityError, NotRegistered):
@@ -155,7 +159,7 @@ class Steps:
             session.spoiled = True
             raise
         finally:
-            running.session = None
+            running.use(None)
             self._sessions.give(session)
 
     def _in_session(self, lease: Lease, session: StepSession, statement: str) -> Lease | None:

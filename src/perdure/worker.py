@@ -47,7 +47,7 @@ SHORT_STEP = 0.05
 AGED_BACKLOG = 1.0
 DRAIN_SECONDS = 30.0
 REST = 0.5
-SETTINGS_SECONDS = 2.0
+SETTINGS_SECONDS = 5.0
 WAKE_SECONDS = 0.005
 
 
@@ -120,6 +120,7 @@ class Worker:
         self.steps = Steps(
             self.engine, self.instances, self.sessions, self.turns, HttpSteps(self.engine, self.http), self.registry
         )
+        self.steps.stopping = self.stopping
         self._obey(hello)
         self._register()
 
@@ -335,6 +336,7 @@ class Worker:
         interval = max(self.settings.lease_seconds / 4, 0.25)
         connection: psycopg.Connection[Any] | None = None
         suspects: set[bytes] = set()
+        beats = 0
         while True:
             self.compare.wait(interval)
             self.compare.clear()
@@ -343,9 +345,12 @@ class Worker:
                     connection = connect(self.settings.dsn, "perdure:worker:keeper", CONTROL_OPTIONS)
                 suspects = self._beat(connection, suspects)
                 self._release_aged(connection)
+                beats += 1
                 if self.engine.mine("reap", connection=connection)[0][0]:
                     self.wakeup.set()
-                self._end_dead_sessions(connection)
+                    beats = 0
+                if beats % 8 == 0:
+                    self._end_dead_sessions(connection)
                 self.sessions.prune()
             except NotRegistered:
                 self.wakeup.set()
