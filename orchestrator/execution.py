@@ -75,6 +75,7 @@ class Turn:
     events: list[tuple[str, Payload]] = field(default_factory=list)
     activities: list[Activity] = field(default_factory=list)
     timers: dict[int, datetime] = field(default_factory=dict)
+    awaited: dict[int, Payload] = field(default_factory=dict)
     dropped: list[int] = field(default_factory=list)
     status: str = "running"
     next_started: Payload | None = None
@@ -132,17 +133,19 @@ class Execution:
         self._iterations = 0
         taken: Payload = {"now": now.isoformat() if now else None}
         turn.events.append((ev.TURN_TAKEN, taken))
-        if self.fresh:
-            self.fresh = False
-            self.enter(self.root.root, self.root)
         while self.facts:
             self._apply(self.facts.popleft())
-        self._settle()
+        if self._cancelled is None:  # no completion of the same turn overtakes a cancel: its caller was told
+            if self.fresh:
+                self.enter(self.root.root, self.root)
+            self._settle()
+        self.fresh = False
         self._conclude()
         taken["marks"] = list(self._marks.values())
         turn.status = self.status
         turn.activities = [a for a in turn.activities if a.seq in self.waits]
         turn.timers = {seq: due for seq, due in turn.timers.items() if seq in self.waits}
+        turn.awaited = {seq: target for seq, target in turn.awaited.items() if seq in self.waits}
         self.head += len(turn.events)
         return turn
 
@@ -192,7 +195,7 @@ class Execution:
                 function, arguments, scope = self._agenda.popleft()
                 if scope.live:
                     function(*arguments)
-            if self._cancelled is not None or self.status != "running" or self._continuing:
+            if self.status != "running" or self._continuing:
                 return
             if self._races:
                 node, scope = self._races.popleft()
@@ -232,13 +235,14 @@ class Execution:
                     del self.awaiting[name]
                 self.leave(wait.node, wait.scope, timed_out(name))
             else:
+                self._turn.dropped.append(seq)
                 self.leave(wait.node, wait.scope, Value({"v": '{"status":null,"timed_out":true,"result":null}'}))
         return moved
 
     # -- the end of a turn ----------------------------------------------------------------------------------------
 
     def _conclude(self) -> None:
-        if self._cancelled is not None and self.status == "running":
+        if self._cancelled is not None:
             self.abandon(self.root)
             self._end("cancelled", ev.EXECUTION_CANCELLED, {"reason": self._cancelled})
         elif self._continuing:
@@ -356,6 +360,16 @@ class Execution:
             self._forget(seq)
             self.emit(ev.TIMER_CANCELLED, {"of": seq})
             self._turn.dropped.append(seq)
+
+    def await_instance(self, node: Node, scope: Scope, target: Payload, timeout: float | None) -> None:
+        """Wait for the end of another instance: ``{"instance": id}``, or ``{"ref": ref}`` where a step gave the id."""
+        seq = self.emit(ev.INSTANCE_AWAITED, {"node": node.index, **target})
+        self.mark(node, scope, "r")
+        timer = 0
+        if timeout is not None:
+            timer = self.set_timer(node, scope, after(self.now, timeout), "instance_timeout", seq)
+        self.wait(seq, Wait("instance", node, scope, timer))
+        self._turn.awaited[seq] = target
 
     def await_signal(self, node: Node, scope: Scope, name: str, timeout: float | None) -> None:
         """Wait for the next message of that name that nobody has consumed."""

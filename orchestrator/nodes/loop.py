@@ -35,8 +35,7 @@ class Loop(Handler):
     def child_done(self, x: Machine, node: Node, scope: Scope, child: Node, outcome: Outcome) -> None:
         match outcome:
             case Failed():
-                hosted = scope.host is node
-                x.leave(node, scope, outcome.within("Loop sub-orchestration failed: ") if hosted else outcome)
+                self._fail(x, node, scope, outcome)
             case Broken():
                 x.leave(node, scope, outcome.value)
             case Value() if child is node.condition:
@@ -46,6 +45,10 @@ class Loop(Handler):
                 x.enter(node.condition, scope)
             case Value():
                 self._pace(x, node, scope)
+
+    def _fail(self, x: Machine, node: Node, scope: Scope, outcome: Failed) -> None:
+        hosted = scope.host is node
+        x.leave(node, scope, outcome.within("Loop sub-orchestration failed: ") if hosted else outcome)
 
     def _judged(self, x: Machine, node: Node, scope: Scope, again: bool) -> None:
         if not again:
@@ -72,7 +75,7 @@ class Loop(Handler):
             reason = (
                 f"Loop exceeded maximum iteration count of {most}. Use df.break() or a condition to end it earlier."
             )
-            x.leave(node, scope, failed(reason))
+            self._fail(x, node, scope, failed(reason))
         elif scope.parent is None:
             x.continue_as_new()
         else:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from perdure.eventstore.events import INSTANCE_AWAITED
 from perdure.orchestrator.graph import Node
 from perdure.orchestrator.nodes.base import Handler, Machine, Wait, may_refer
-from perdure.orchestrator.nodes.timer import after
 from perdure.orchestrator.scopes import Scope
 from perdure.orchestrator.values import Value, failed
 
@@ -48,9 +46,4 @@ class WaitInstance(Handler):
 
     def _await(self, x: Machine, node: Node, scope: Scope, target: dict[str, Any]) -> None:
         timeout = node.config.get("timeout_seconds")
-        seq = x.emit(INSTANCE_AWAITED, {"node": node.index, **target})
-        x.mark(node, scope, "r")
-        timer = 0
-        if timeout is not None:
-            timer = x.set_timer(node, scope, after(x.now, float(timeout)), "instance_timeout", seq)
-        x.wait(seq, Wait("instance", node, scope, timer))
+        x.await_instance(node, scope, target, None if timeout is None else float(timeout))

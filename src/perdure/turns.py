@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from perdure.eventstore import codec
-from perdure.eventstore import events as ev
 from perdure.eventstore.engine import Claimed, Engine, new_token, token_hash
 from perdure.instances import Entry, Instances
 from perdure.orchestrator.execution import Activity, Execution, Turn
@@ -217,6 +216,10 @@ class Turns:
             ]
         turn.timers = list(decision.timers.values())
         message["timers"] = [{"seq": seq, "due": due.isoformat()} for seq, due in decision.timers.items()]
+        message["waits"] = [
+            {"seq": seq, "target": target.get("instance"), "ref": target.get("ref")}
+            for seq, target in decision.awaited.items()
+        ]
 
     # -- committing ---------------------------------------------------------------------------------------------------
 
@@ -284,17 +287,12 @@ def encoded(events: list[tuple[str, dict[str, Any]]]) -> tuple[list[str], list[s
 
 def turn_message(decision: Turn, head: int) -> dict[str, Any]:
     """A decision as the type ``df_engine.turn`` takes it, work not included."""
-    waits = [
-        {"seq": head + place, "target": data.get("instance"), "ref": data.get("ref")}
-        for place, (kind, data) in enumerate(decision.events, start=1)
-        if kind == ev.INSTANCE_AWAITED
-    ]
     kinds, payloads = encoded(decision.events)
     return {
         "h": head,
         "kinds": kinds,
         "payloads": payloads,
-        "waits": waits,
+        "waits": [],
         "dropped": decision.dropped,
         "status": decision.status,
     }
