@@ -26,7 +26,8 @@ from graphs import Envelope, graph
 from perdure.eventstore import codec
 from perdure.eventstore import events as ev
 from perdure.eventstore.events import Event, Payload
-from perdure.orchestrator.execution import Execution, Turn, replay
+from perdure.orchestrator.execution import Execution, Turn
+from perdure.orchestrator.replay import replay
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS: Payload = {"interpreter": 1, "floor_ms": 1000, "max_iterations": 100000}

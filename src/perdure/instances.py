@@ -15,8 +15,9 @@ from perdure.eventstore import codec
 from perdure.eventstore.engine import Claimed, Engine, Loaded
 from perdure.eventstore.events import Event
 from perdure.orchestrator.errors import NondeterminismError
-from perdure.orchestrator.execution import Execution, replay
+from perdure.orchestrator.execution import Execution
 from perdure.orchestrator.graph import Graph, parse
+from perdure.orchestrator.replay import replay
 
 ENTRIES = 2000
 BODIES_BYTES = 1 << 20
