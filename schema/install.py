@@ -23,6 +23,7 @@ THEMES: tuple[str, ...] = (
     "http_builders",
     "operators",
     "vars",
+    "proxies",
     "engine_append",
     "engine_steps",
     "engine_turns",
@@ -42,6 +43,7 @@ THEMES: tuple[str, ...] = (
     "compat",
     "http_policy",
     "grants",
+    "security",
 )
 
 TABLES = "tables"

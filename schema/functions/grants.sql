@@ -163,7 +163,8 @@ END $$;
 DO $$
 DECLARE
     _sensitive constant text[] := ARRAY['http', 'http_multipart', 'metrics', 'grant_usage', 'revoke_usage',
-                                        'grant_worker', 'revoke_worker'];
+                                        'grant_worker', 'revoke_worker', 'enable_proxy', 'disable_proxy', 'grant_view',
+                                        'revoke_view'];
     _function record;
 BEGIN
     FOR _function IN

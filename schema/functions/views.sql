@@ -9,13 +9,15 @@ CREATE INDEX IF NOT EXISTS starts_by_id ON df_engine.starts (instance_id);
 CREATE INDEX IF NOT EXISTS instances_not_completed ON df_engine.instances (status, bucket, instance_id)
     WHERE status <> 'completed';
 
--- Whether the calling role sees everybody's rows: superusers, BYPASSRLS, and whoever has the rights of the schema's owner.
+-- Whether the calling role sees everybody's rows: superusers, BYPASSRLS, whoever has the rights of the schema's owner, and
+-- those to whom that one gave df.grant_view().
 CREATE OR REPLACE FUNCTION df_engine.sees_all() RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN EXISTS (
         SELECT FROM pg_namespace n JOIN pg_roles r ON r.rolname = current_user
-        WHERE n.nspname = 'df' AND (r.rolsuper OR r.rolbypassrls OR pg_has_role(r.oid, n.nspowner, 'USAGE')));
+        WHERE n.nspname = 'df' AND (r.rolsuper OR r.rolbypassrls OR pg_has_role(r.oid, n.nspowner, 'USAGE')))
+        OR df_engine.observes(current_user, false);
 END $$;
 
 CREATE OR REPLACE VIEW df_engine.visible_instances WITH (security_barrier) AS

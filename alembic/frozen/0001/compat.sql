@@ -16,7 +16,7 @@ CREATE OR REPLACE VIEW df._worker_ready WITH (security_barrier) AS
     HAVING count(*) > 0;
 
 -- The worker that was started last. For administrators.
-CREATE OR REPLACE VIEW df._worker_epoch AS
+CREATE OR REPLACE VIEW df._worker_epoch WITH (security_barrier) AS
     SELECT ('00000000-0000-4000-8000-' || lpad(to_hex(w.worker_id), 12, '0'))::uuid AS epoch_id, w.started_at,
            w.beat_at AS last_seen_at
     FROM df_engine.visible_workers w ORDER BY w.started_at DESC, w.worker_id DESC LIMIT 1;

