@@ -17,7 +17,7 @@ from perdure.schema import install
 FILES = sorted([install.SCHEMA / "tables.sql", *(install.SCHEMA / "functions").glob("*.sql")])
 FIXED = "search_path=pg_catalog, pg_temp"
 
-# Functions that go without a fixed search_path, and why that is safe: SECURITY INVOKER and every name in them qualified.
+# Functions without a fixed search_path, and why that is safe: SECURITY INVOKER, every name in them qualified.
 # SET would cost more than the function, or would hide from the user's statement what it must see.
 WITHOUT_PATH = {
     "df.explain": "runs the user's expression, which must see the session's search_path",
@@ -41,9 +41,10 @@ OTHER_PATHS = {
 }
 # SECURITY DEFINER, callable by everybody in the schema; what each asks for is said in schema/functions/security.sql.
 PUBLIC_DEFINERS = set(
-    "autocommit_v1 beat_v1 block_v1 bodies_v1 claim_v1 commit_turns_v1 complete_v1 dead_sessions_v1 deregister_v1 fail_v1 "
-    "finish_step_v1 finish_v1 forget_sessions_v1 hello_v1 http_policy_v1 idle_v1 load_v1 observes park_v1 prune_v1 reap_v1 "
-    "release_v1 retake_v1 role_state_v1 seal_v1 secrets_v1 session_v1 setting".split()
+    "autocommit_v1 beat_v1 block_v1 bodies_v1 claim_v1 commit_turns_v1 complete_v1 dead_sessions_v1 "
+    "deregister_v1 fail_v1 finish_step_v1 finish_v1 forget_sessions_v1 hello_v1 http_policy_v1 idle_v1 "
+    "load_v1 observes park_v1 prune_v1 reap_v1 release_v1 retake_v1 role_state_v1 seal_v1 secrets_v1 "
+    "session_v1 setting".split()
 )
 # Of df, not for everybody: granted by name, or refusing all but the owner as well.
 SENSITIVE = {"http", "http_multipart", "metrics", "grant_usage", "revoke_usage", "grant_worker", "revoke_worker",
@@ -119,7 +120,8 @@ def test_views_keep_leaky_functions_out(catalogue: psycopg.Connection[Any]) -> N
         "SELECT c.oid::regclass::text FROM pg_class c"
         " WHERE c.relkind = 'v' AND c.relnamespace IN ('df'::regnamespace, 'df_engine'::regnamespace)"
         " AND NOT coalesce('security_barrier=true' = ANY (c.reloptions), false)"
-        " AND EXISTS (SELECT FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid"
+        " AND EXISTS (SELECT FROM pg_rewrite w"
+        "             JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid"
         "             WHERE w.ev_class = c.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> c.oid)"
     ).fetchall()
     assert rows == []
@@ -131,7 +133,8 @@ def test_no_table_of_the_engine_is_granted_to_anybody(catalogue: psycopg.Connect
         " CROSS JOIN LATERAL aclexplode(c.relacl) a"
         " WHERE c.relkind IN ('r', 'p', 'S') AND a.grantee <> c.relowner"
         " AND c.relnamespace IN ('df'::regnamespace, 'df_engine'::regnamespace) AND c.relname <> 'alembic_version'"
-        " UNION ALL SELECT t.attrelid::regclass::text, t.attname, NULL FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid"
+        " UNION ALL SELECT t.attrelid::regclass::text, t.attname, NULL"
+        " FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid"
         " WHERE t.attacl IS NOT NULL AND c.relkind IN ('r', 'p')"
         " AND c.relnamespace IN ('df'::regnamespace, 'df_engine'::regnamespace)"
     ).fetchall()
@@ -148,7 +151,8 @@ def test_views_can_be_read_only_and_ingress_views_only_by_the_column(catalogue: 
     assert [name for name, _ in rows if name.startswith("ingress_")] == []
     rows = catalogue.execute(
         "SELECT c.relname, t.attname, a.privilege_type FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid"
-        " CROSS JOIN LATERAL aclexplode(t.attacl) a WHERE c.relnamespace = 'df'::regnamespace AND a.grantee <> c.relowner"
+        " CROSS JOIN LATERAL aclexplode(t.attacl) a"
+        " WHERE c.relnamespace = 'df'::regnamespace AND a.grantee <> c.relowner"
     ).fetchall()
     assert rows
     assert [row for row in rows if row[1] == "owner"] == []
@@ -187,8 +191,9 @@ def test_installing_undoes_careless_default_privileges(cluster: Cluster, tmp_pat
 # ------------------------------------------------------------------------------------------------------------- as text
 
 # What may stand unqualified in a body without a fixed path: PL/pgSQL's and SQL's own words that look like calls.
-_WORDS = set("coalesce nullif greatest least exists values in any all and or not if when case over filter cast row array "
-             "using returning in".split())  # fmt: skip
+_WORDS = set(
+    "coalesce nullif greatest least exists values in any all and or not if when case over cast row array".split()
+)
 
 
 def body_of(text: str, name: str) -> str:
