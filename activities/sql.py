@@ -27,6 +27,7 @@ from perdure.activities.encode import (
 from perdure.activities.failures import ActivityError, Failure
 from perdure.activities.sqlstates import sql_failure
 from perdure.eventstore.calls import CALLS
+from perdure.eventstore.connections import Link
 
 EMPTY = '{"rows":[],"row_count":0}'
 STEP_OPTIONS = {
@@ -73,9 +74,7 @@ def returns_no_rows(statement: str) -> bool:
 class StepSession:
     """One connection of one role in one database. Used by one thread at a time; ``cancel`` may come from any."""
 
-    def __init__(
-        self, connection: psycopg.Connection[Any], owner: int, role: str, database: str, login: str | None = None
-    ) -> None:
+    def __init__(self, connection: Link, owner: int, role: str, database: str, login: str | None = None) -> None:
         """``owner`` is the role's oid, ``login`` the proxy's name where that is not the role itself.
 
         Raises psycopg.Error, and WrongRole when the session turns out to be somebody else's: names can be changed.
@@ -89,8 +88,9 @@ class StepSession:
         self.noted = False
         self.checked_at = 0.0
         self._prepared = False
-        connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (self.role,))
-        row = connection.execute(CALLS["who_am_i"]).fetchone()
+        with connection.transaction():  # through a pooler the two must run in one session, which keeps nothing of it
+            connection.execute(CALLS["become"], (self.role, connection.pooled))
+            row = connection.execute(CALLS["who_am_i"]).fetchone()
         if row is None or row[1] != owner:
             raise WrongRole(f"the login {self.login} is not the role that started the workflow")
         self.backend_pid = int(row[0])
@@ -124,6 +124,8 @@ class StepSession:
         if pgconn.parameter_status(b"client_encoding") != b"UTF8":
             self.clean()  # the server would take the parameters for another encoding's
         parameters: Any = [_parameter(value) for value in (self.role, statement, *arguments)]
+        if self.connection.pooled:
+            return self._run_pooled(parameters)
         with self.connection.lock:
             if not self._prepared:
                 self._prepared = pgconn.prepare(b"perdure_run_step", _RUN_STEP).status == ExecStatus.COMMAND_OK
@@ -137,10 +139,41 @@ class StepSession:
             raise psycopg.OperationalError("the connection was lost while a step was finishing")
         raise StatementError(result)
 
+    def _run_pooled(self, parameters: list[bytes | None]) -> list[str]:
+        """The same through a pooler: nothing prepared, and a transaction that follows no defaults of the session."""
+        pgconn = self.connection.pgconn
+        try:
+            with self.connection.lock:
+                pgconn.enter_pipeline_mode()
+                pgconn.send_query_params(CALLS["begin"].encode(), None)
+                pgconn.send_query_params(_RUN_STEP, parameters)
+                pgconn.send_query_params(CALLS["commit"].encode(), None)
+                return self._answer(3)
+        finally:
+            self.rollback()
+
+    def _answer(self, statements: int) -> list[str]:
+        """Send what stands in the pipeline and leave it: the row of the one statement that has one, in words."""
+        pgconn = self.connection.pgconn
+        pgconn.pipeline_sync()
+        self.connection.wait(generators.send(pgconn))
+        results = [result for _ in range(statements + 1) for result in self._results()]
+        if pgconn.status != ConnStatus.OK:
+            raise psycopg.OperationalError("the connection was lost while a step was finishing")
+        pgconn.exit_pipeline_mode()
+        for result in results:
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise StatementError(result)
+        answer = next(result for result in results if result.ntuples == 1)
+        return (answer.get_value(0, 0) or b"").decode().split(" ")
+
     def clean(self) -> None:
         """An earlier step left the session so that the next cannot begin: undo that, and prepare again."""
         self._prepared = False
         try:
+            if self.connection.pooled:
+                self.connection.execute(CALLS["pooled_step"])
+                return
             self.connection.execute("DEALLOCATE ALL")
             self.connection.execute("SET default_transaction_read_only = off")
             self.connection.execute(CALLS["reset_session"], (self.role,))
@@ -206,17 +239,7 @@ class StepSession:
             pgconn.send_query_params(CALLS["no_rows"].encode(), None)
             pgconn.send_query_params(_FINISH, [_parameter(value) for value in (xid, *arguments)])
             pgconn.send_query_params(CALLS["commit"].encode(), None)
-            pgconn.pipeline_sync()
-            self.connection.wait(generators.send(pgconn))
-            results = [result for _ in range(4) for result in self._results()]
-            if pgconn.status != ConnStatus.OK:
-                raise psycopg.OperationalError("the connection was lost while a step was finishing")
-            pgconn.exit_pipeline_mode()
-        for result in results:
-            if result.status == ExecStatus.FATAL_ERROR:
-                raise StatementError(result)
-        answer = next(result for result in results if result.ntuples == 1)
-        return (answer.get_value(0, 0) or b"").decode().split(" ")
+            return self._answer(3)
 
     def rollback(self) -> None:
         """Undo the step; a session that cannot is not used again."""
@@ -230,13 +253,25 @@ class StepSession:
 
     def run_outside(self, statement: str, limit: int) -> str:
         """Run the text as it is, in autocommit."""
+        if self.connection.pooled:
+            return self._run_in_any(statement, limit)
         self.connection.execute(CALLS["reset_session"], (self.role,))
         return self.run(statement, limit)
 
     def run_elsewhere(self, statement: str, limit: int) -> str:
         """Run the text in a database that need not have the engine installed, in autocommit."""
+        if self.connection.pooled:
+            return self._run_in_any(statement, limit)
         self.connection.execute("DISCARD ALL")
         self.connection.execute("SELECT pg_catalog.set_config('role', %s, false)", (self.role,))
+        return self.run(statement, limit)
+
+    def _run_in_any(self, statement: str, limit: int) -> str:
+        """Run the text in whichever session the pooler gives, as that was left; poolers keep the encoding apart."""
+        if self.role != "none":
+            words = "through a pooler, a proxy login can run nothing outside a transaction or in another database"
+            raise ActivityError(Failure(f"SQL execution failed: {words}", sqlstate="0A000"))
+        self.connection.execute(CALLS["pooled_step"])
         return self.run(statement, limit)
 
     # -- inside -----------------------------------------------------------------------------------------------------

@@ -80,6 +80,19 @@ SELECT df_engine.run_step_v1(%s, %s, %s::pg_catalog.int2, %s, %s, %s, %s, %s, %s
 -- name: begin
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE
 
+-- name: limit_time
+SET LOCAL statement_timeout = '60s'
+
+-- name: marked
+SELECT pg_catalog.current_setting(%s, true)
+
+-- name: pooled_session
+SELECT pg_catalog.set_config('datestyle', 'ISO', false), pg_catalog.set_config('timezone', 'UTC', false)
+
+-- name: pooled_step
+SELECT pg_catalog.set_config('client_encoding', 'UTF8', false),
+    pg_catalog.set_config('standard_conforming_strings', 'on', false)
+
 -- name: begin_step
 SELECT df_engine.begin_step_v1(%s)
 
@@ -105,6 +118,9 @@ FROM pg_catalog.pg_type t WHERE t.oid OPERATOR(pg_catalog.=) ANY (%s::pg_catalog
 
 -- name: check_jsonb
 SELECT pg_catalog.length((%s::pg_catalog.jsonb)::pg_catalog.text)
+
+-- name: become
+SELECT pg_catalog.set_config('role', %s, %s)
 
 -- name: who_am_i
 SELECT pg_catalog.pg_backend_pid(), r.oid::pg_catalog.int8 FROM pg_catalog.pg_roles r

@@ -6,9 +6,7 @@ import hashlib
 import os
 import secrets
 import socket
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,17 +15,8 @@ import psycopg
 
 from perdure.eventstore import codec
 from perdure.eventstore.calls import CALLS
+from perdure.eventstore.connections import Connections, Link, fetch
 from perdure.eventstore.errors import NotRegistered, is_gone
-
-CONTROL_OPTIONS = {
-    "default_transaction_isolation": "read committed",
-    "default_transaction_read_only": "off",
-    "search_path": "pg_catalog,pg_temp",
-    "statement_timeout": "60s",
-    "idle_in_transaction_session_timeout": "60s",
-    "datestyle": "ISO",
-    "timezone": "UTC",
-}
 
 
 def new_token() -> str:
@@ -102,70 +91,6 @@ class Identity:
     key: str
 
 
-class Connections:
-    """Control connections, handed out one thread at a time; broken ones are thrown away."""
-
-    def __init__(self, dsn: str, most: int) -> None:
-        self._dsn = dsn
-        self._free: list[psycopg.Connection[Any]] = []
-        self._lock = threading.Lock()
-        self._slots = threading.BoundedSemaphore(most)
-        self.prepare = True
-
-    def open(self) -> psycopg.Connection[Any]:
-        """A new control connection. Raises psycopg.OperationalError."""
-        connection = connect(self._dsn, "perdure:worker:control", CONTROL_OPTIONS)
-        connection.prepare_threshold = 2 if self.prepare else None
-        return connection
-
-    @contextmanager
-    def borrow(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection for one call."""
-        with self._slots:
-            with self._lock:
-                connection = self._free.pop() if self._free else None
-            if connection is None or connection.closed:
-                connection = self.open()
-            try:
-                yield connection
-            except BaseException as error:
-                if isinstance(error, psycopg.Error) and not connection.broken and not connection.closed:
-                    self._give(connection)
-                else:
-                    connection.close()
-                raise
-            self._give(connection)
-
-    def _give(self, connection: psycopg.Connection[Any]) -> None:
-        with self._lock:
-            self._free.append(connection)
-
-    def close(self) -> None:
-        """Close what is free."""
-        with self._lock:
-            free, self._free = self._free, []
-        for connection in free:
-            connection.close()
-
-
-def connect(dsn: str, name: str, options: dict[str, str]) -> psycopg.Connection[Any]:
-    """An autocommit connection whose session settings beat the role's and the database's defaults."""
-    parts = psycopg.conninfo.conninfo_to_dict(dsn)
-    flags = " ".join(
-        "-c " + f"{key}={value}".replace("\\", "\\\\").replace(" ", "\\ ") for key, value in options.items()
-    )
-    parts["options"] = f"{parts.get('options') or ''} {flags}".strip()
-    parts.setdefault("connect_timeout", 10)
-    parts.update(application_name=name, client_encoding="UTF8", keepalives_idle=30, keepalives_interval=10)
-    connection = psycopg.connect(psycopg.conninfo.make_conninfo("", **parts), autocommit=True)
-    connection.add_notice_handler(_ignore)
-    return connection
-
-
-def _ignore(_notice: psycopg.errors.Diagnostic) -> None:
-    """Users' statements may say what they like."""
-
-
 class Engine:
     """Calls of a registered worker. Raises NotRegistered when its row is gone, psycopg.Error for the rest."""
 
@@ -173,19 +98,19 @@ class Engine:
         self.connections = connections
         self.identity = Identity(0, "")
 
-    def call(self, name: str, *arguments: Any, connection: psycopg.Connection[Any] | None = None) -> list[Any]:
+    def call(self, name: str, *arguments: Any, connection: Link | None = None) -> list[Any]:
         """Send a named statement and fetch every row."""
         try:
             if connection is not None:
-                return connection.execute(CALLS[name], arguments).fetchall()
+                return fetch(connection, CALLS[name], arguments)
             with self.connections.borrow() as borrowed:
-                return borrowed.execute(CALLS[name], arguments).fetchall()
+                return fetch(borrowed, CALLS[name], arguments)
         except psycopg.Error as error:
             if is_gone(error):
                 raise NotRegistered(str(error)) from None
             raise
 
-    def mine(self, name: str, *arguments: Any, connection: psycopg.Connection[Any] | None = None) -> list[Any]:
+    def mine(self, name: str, *arguments: Any, connection: Link | None = None) -> list[Any]:
         """A call that proves who asks."""
         return self.call(name, self.identity.worker_id, self.identity.key, *arguments, connection=connection)
 

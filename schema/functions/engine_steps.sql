@@ -207,6 +207,13 @@ BEGIN
     FOR _name IN SELECT p.name FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql LOOP
         EXECUTE pg_catalog.format('DEALLOCATE %I', _name);
     END LOOP;
+    IF COALESCE(pg_catalog.current_setting('df.in_workflow', true), '') OPERATOR(pg_catalog.<>) 'true' THEN
+        -- Through a pooler a session begins with nobody's settings: those of a step hold for its transaction.
+        PERFORM pg_catalog.set_config('df.in_workflow', 'true', true),
+            pg_catalog.set_config('standard_conforming_strings', 'on', true),
+            pg_catalog.set_config('client_connection_check_interval', '2s', true),
+            pg_catalog.set_config('client_encoding', 'UTF8', false);
+    END IF;
 END $$;
 
 -- Form (a) begins: a clean session, and the transaction id that finish will compare. Asking for it is also the first

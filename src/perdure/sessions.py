@@ -13,7 +13,8 @@ import psycopg
 from perdure.activities.failures import ActivityError, Failure
 from perdure.activities.sql import STEP_OPTIONS, StepSession, WrongRole
 from perdure.eventstore.calls import CALLS
-from perdure.eventstore.engine import Engine, connect
+from perdure.eventstore.connections import Link, connect
+from perdure.eventstore.engine import Engine
 from perdure.eventstore.errors import NotRegistered
 from perdure.settings import Settings
 
@@ -40,6 +41,7 @@ class Sessions:
         self._free: dict[tuple[str, int], list[tuple[float, StepSession]]] = {}
         self._lock = threading.Lock()
         self._blocked: dict[int, float] = {}
+        self._pooled = settings.pooled  # as told, then as the last connection was
 
     def blocked(self) -> list[int]:
         """Roles (oids) that cannot be logged in as, for now."""
@@ -130,14 +132,15 @@ class Sessions:
             connection.close()
             raise self._refused(owner, role, where, error) from None
         session.checked_at = time.monotonic()
-        if where == self.home:
+        if where == self.home and not connection.pooled:  # a session of a pool is nobody's to end
             self._note(owner, session)
         self._unblock(owner)
         return session
 
-    def _connect(self, login: str, database: str) -> psycopg.Connection[Any]:
+    def _connect(self, login: str, database: str) -> Link:
         dsn = self._settings.dsn_for(login, database)
-        connection = connect(dsn, "perdure:worker:workflow-sql", STEP_OPTIONS)
+        connection = connect(dsn, "perdure:worker:workflow-sql", STEP_OPTIONS, self._pooled)
+        self._pooled = connection.pooled
         connection.prepare_threshold = None  # a step may drop prepared statements
         return connection
 

@@ -25,6 +25,7 @@ class Settings:
     role_dsn       how to log in as the roles whose steps run: a connection string with ``{role}`` and ``{database}``;
                    without one it follows from ``dsn``
     listen_dsn     a direct connection for LISTEN where ``dsn`` leads through a pooler
+    pooled         ``dsn`` and ``role_dsn`` lead through a pooler in transaction mode; found out where it is not said
     slots          SQL steps at the same time
     http_slots     HTTP steps at the same time
     lease_seconds  how old a worker's beat may be before others take its work over
@@ -37,6 +38,7 @@ class Settings:
     dsn: str
     role_dsn: str | None = None
     listen_dsn: str | None = None
+    pooled: bool = False
     slots: int = 4
     http_slots: int = 16
     lease_seconds: float = 8.0
@@ -67,12 +69,8 @@ class Settings:
             parts.pop("password", None)
         return make_conninfo("", **{**parts, "user": role, "dbname": database})
 
-    @property
-    def wake_dsn(self) -> str:
-        """Where to LISTEN."""
-        return self.listen_dsn or self.dsn
 
-
+_WORDS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 _LIMITS = (
     ("slots", 1, 1000),
     ("http_slots", 0, 10_000),
@@ -100,6 +98,10 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: Any)
 
 
 def _converted(name: str, kind: str, text: str) -> Any:
+    if kind == "bool":
+        if text.lower() not in _WORDS:
+            raise SettingsError(f"{PREFIX}{name.upper()} must be on or off, not {text!r}")
+        return _WORDS[text.lower()]
     try:
         return {"int": int, "float": float}.get(kind, str)(text)
     except ValueError as error:

@@ -26,7 +26,8 @@ import psycopg
 from perdure.activities.http import HttpClient
 from perdure.eventstore import codec
 from perdure.eventstore.calls import CALLS
-from perdure.eventstore.engine import CONTROL_OPTIONS, Claimed, Connections, Engine, connect, new_token, token_hash
+from perdure.eventstore.connections import CONTROL_OPTIONS, Connections, Link, connect
+from perdure.eventstore.engine import Claimed, Engine, new_token, token_hash
 from perdure.eventstore.errors import NotRegistered
 from perdure.httpsteps import HttpSteps
 from perdure.instances import Instances, system_variables
@@ -59,7 +60,8 @@ class Worker:
         self.stopping = threading.Event()
         self.wakeup = threading.Event()
         self.compare = threading.Event()
-        self.connections = Connections(settings.dsn, settings.slots + min(settings.http_slots, 8) + 3)
+        most = settings.slots + min(settings.http_slots, 8) + 3
+        self.connections = Connections(settings.dsn, most, settings.pooled)
         self.engine = Engine(self.connections)
         self.instances = Instances()
         self.registry = Registry()
@@ -334,7 +336,7 @@ class Worker:
 
     def _keep(self) -> None:
         interval = max(self.settings.lease_seconds / 4, 0.25)
-        connection: psycopg.Connection[Any] | None = None
+        connection: Link | None = None
         suspects: set[bytes] = set()
         beats = 0
         while True:
@@ -342,7 +344,7 @@ class Worker:
             self.compare.clear()
             try:
                 if connection is None or connection.closed:
-                    connection = connect(self.settings.dsn, "perdure:worker:keeper", CONTROL_OPTIONS)
+                    connection = self._keeper()
                 suspects = self._beat(connection, suspects)
                 self._release_aged(connection)
                 beats += 1
@@ -360,7 +362,14 @@ class Worker:
                     connection.close()
                 time.sleep(0.1)
 
-    def _beat(self, connection: psycopg.Connection[Any], suspects: set[bytes]) -> set[bytes]:
+    def _keeper(self) -> Link:
+        """Past the pooler where there is a way: beats must not queue behind the steps."""
+        settings, pooled = self.settings, self.connections.pooled
+        if pooled and settings.listen_dsn is not None:
+            return connect(settings.listen_dsn, "perdure:worker:keeper", CONTROL_OPTIONS)
+        return connect(settings.dsn, "perdure:worker:keeper", CONTROL_OPTIONS, pooled)
+
+    def _beat(self, connection: Link, suspects: set[bytes]) -> set[bytes]:
         """Beat, stop steps whose lease is gone, and give back leases that nobody here knows (twice in a row)."""
         before = self.registry.snapshot()
         held = self.registry.known()
@@ -380,13 +389,13 @@ class Worker:
             self.engine.mine("release", list(lost), connection=connection)
         return unknown - lost
 
-    def _stop_if_lost(self, connection: psycopg.Connection[Any], digest: bytes, running: Running) -> None:
+    def _stop_if_lost(self, connection: Link, digest: bytes, running: Running) -> None:
         """Ask once more: a retake may have changed the token between the two looks."""
         rows = self.engine.mine("beat", self.stopping.is_set(), connection=connection)
         if digest not in {bytes(row[2]) for row in rows} and digest in self.registry.snapshot():
             running.stop()
 
-    def _release_aged(self, connection: psycopg.Connection[Any]) -> None:
+    def _release_aged(self, connection: Link) -> None:
         """Steps that wait for a slot here while others may be free go back to the queue."""
         limit = time.monotonic() - AGED_BACKLOG
         with self._lock:
@@ -396,7 +405,7 @@ class Worker:
         if aged:
             self.engine.mine("release", aged, connection=connection)
 
-    def _end_dead_sessions(self, connection: psycopg.Connection[Any]) -> None:
+    def _end_dead_sessions(self, connection: Link) -> None:
         """End the step sessions of dead or frozen workers, by a login of the same role."""
         rows = self.engine.mine("dead_sessions", connection=connection)
         by_role: dict[tuple[int, str], list[Any]] = {}
@@ -429,10 +438,19 @@ class Worker:
 
     # -- listener -----------------------------------------------------------------------------------------------------
 
+    def _listener(self) -> Link:
+        settings = self.settings
+        if settings.listen_dsn is not None:
+            return connect(settings.listen_dsn, "perdure:worker:listener", CONTROL_OPTIONS)
+        return connect(settings.dsn, "perdure:worker:listener", CONTROL_OPTIONS, self.connections.pooled)
+
     def _listen(self) -> None:
         while not self.stopping.is_set():
             try:
-                with connect(self.settings.wake_dsn, "perdure:worker:listener", {}) as connection:
+                with self._listener() as connection:
+                    if connection.pooled:
+                        log.info("not listening through a pooler; polling")
+                        return
                     connection.execute(CALLS["listen"])
                     self.wakeup.set()
                     while not self.stopping.is_set():

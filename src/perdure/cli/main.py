@@ -121,6 +121,7 @@ def migrate(dsn: str | None, as_sql: bool, operators: str) -> None:
 @dsn_option
 @click.option("--role-dsn", metavar="DSN", help="How to log in as the roles whose steps run; with {role}, {database}.")
 @click.option("--listen-dsn", metavar="DSN", help="A direct connection for LISTEN where --dsn leads through a pooler.")
+@click.option("--pooled", is_flag=True, default=None, help="--dsn leads through a pooler; found out if not given.")
 @click.option("--slots", type=int, help="SQL steps at the same time.  [default: 4]")
 @click.option("--http-slots", type=int, help="HTTP steps at the same time.  [default: 16]")
 @click.option("--lease-seconds", type=float, help="When others take over from a worker that is gone.  [default: 8]")

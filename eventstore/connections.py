@@ -1,0 +1,147 @@
+"""Connections of a worker, straight to the server or through a pooler that gives each transaction any session.
+
+A pooler is recognised by itself: it refuses the startup parameter ``options``, or swallows it. Behind one nothing is
+kept in a session: no settings, no prepared statements, no LISTEN.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from perdure.eventstore.calls import CALLS
+
+CONTROL_OPTIONS = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "search_path": "pg_catalog,pg_temp",
+    "statement_timeout": "60s",
+    "idle_in_transaction_session_timeout": "60s",
+    "datestyle": "ISO",
+    "timezone": "UTC",
+}
+_MARK = "df.direct"  # is set in every session that took the options
+_REFUSED = "unsupported startup parameter"
+
+
+class Link(psycopg.Connection[Any]):
+    """An autocommit connection. ``pooled``: each transaction may run in another session of the server."""
+
+    pooled = False
+
+
+def connect(dsn: str, name: str, options: dict[str, str], pooled: bool = False) -> Link:
+    """A connection whose session settings beat the role's and the database's defaults, where it is not ``pooled``.
+
+    With ``pooled`` no session setting is asked for; without, whether it is so is found out. Raises
+    psycopg.OperationalError.
+    """
+    parts: dict[str, Any] = dict(conninfo_to_dict(dsn))
+    parts.setdefault("connect_timeout", 10)
+    parts.update(application_name=name, client_encoding="UTF8", keepalives_idle=30, keepalives_interval=10)
+    if pooled:
+        return _through_pooler(parts)
+    flags = " ".join(_flag(key, value) for key, value in {**options, _MARK: "on"}.items())
+    try:
+        link = _opened({**parts, "options": f"{parts.get('options') or ''} {flags}".strip()})
+    except psycopg.OperationalError as error:
+        if _REFUSED not in str(error):
+            raise
+        return _through_pooler(parts)
+    row = link.execute(CALLS["marked"], (_MARK,)).fetchone()
+    if row is not None and row[0] == "on":
+        return link
+    link.close()
+    return _through_pooler(parts)
+
+
+def _flag(name: str, value: str) -> str:
+    return "-c " + f"{name}={value}".replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+def _through_pooler(parts: dict[str, Any]) -> Link:
+    link = _opened({key: value for key, value in parts.items() if key != "options"})
+    link.pooled = True
+    link.prepare_threshold = None
+    link.execute(CALLS["pooled_session"])
+    return link
+
+
+def _opened(parts: dict[str, Any]) -> Link:
+    link = Link.connect(make_conninfo("", **parts), autocommit=True)
+    link.add_notice_handler(_ignore)
+    return link
+
+
+def _ignore(_notice: psycopg.errors.Diagnostic) -> None:
+    """Users' statements may say what they like."""
+
+
+def fetch(link: Link, statement: str, arguments: Sequence[Any]) -> list[Any]:
+    """Every row of a statement that is a transaction of its own, under READ COMMITTED whatever the defaults are."""
+    if not link.pooled:
+        return link.execute(statement, arguments).fetchall()
+    try:
+        with link.pipeline():
+            link.execute(CALLS["begin"])
+            link.execute(CALLS["limit_time"])
+            cursor = link.execute(statement, arguments)
+            link.execute(CALLS["commit"])
+        return cursor.fetchall()
+    except psycopg.Error:
+        with suppress(psycopg.Error):
+            link.rollback()
+        raise
+
+
+class Connections:
+    """Control connections, handed out one thread at a time; broken ones are thrown away."""
+
+    def __init__(self, dsn: str, most: int, pooled: bool = False) -> None:
+        self._dsn = dsn
+        self._free: list[Link] = []
+        self._lock = threading.Lock()
+        self._slots = threading.BoundedSemaphore(most)
+        self.prepare = True
+        self.pooled = pooled  # as told, then as the last connection was
+
+    def open(self) -> Link:
+        """A new control connection. Raises psycopg.OperationalError."""
+        link = connect(self._dsn, "perdure:worker:control", CONTROL_OPTIONS, self.pooled)
+        self.pooled = link.pooled
+        link.prepare_threshold = 2 if self.prepare and not link.pooled else None
+        return link
+
+    @contextmanager
+    def borrow(self) -> Iterator[Link]:
+        """A connection for one call."""
+        with self._slots:
+            with self._lock:
+                link = self._free.pop() if self._free else None
+            if link is None or link.closed:
+                link = self.open()
+            try:
+                yield link
+            except BaseException as error:
+                if isinstance(error, psycopg.Error) and not link.broken and not link.closed:
+                    self._give(link)
+                else:
+                    link.close()
+                raise
+            self._give(link)
+
+    def _give(self, link: Link) -> None:
+        with self._lock:
+            self._free.append(link)
+
+    def close(self) -> None:
+        """Close what is free."""
+        with self._lock:
+            free, self._free = self._free, []
+        for link in free:
+            link.close()
