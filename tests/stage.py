@@ -32,6 +32,7 @@ from cluster import (
 )
 from perdure import binaries
 from perdure.schema import frozen, migrate
+from waiting import wait_until
 
 USER = "df_e2e_user"
 SUPERUSER = ""  # the role of the cluster's own DSN
@@ -81,6 +82,13 @@ class Stage:
             env=clean_environment(),
         )
 
+    def is_ready(self) -> bool:
+        """Whether a worker has registered, asked as set-up scripts do."""
+        with self.admin() as admin:
+            ready = admin.execute("SELECT schema_version >= 1 FROM df._worker_ready").fetchone()
+        assert ready or self.workers.started[-1].process.poll() is None, self.workers.started[-1].log
+        return ready is not None
+
     def admin(self) -> psycopg.Connection[Any]:
         """A superuser's connection in autocommit."""
         return self.database.admin()
@@ -118,6 +126,7 @@ def running_stage(
         roles = ("--role-dsn", database.role_dsn) if cluster.with_password or not stage.superuser else ()
         stage.workers.start(*roles, *arguments, dsn=dsn)
         try:
+            wait_until(stage.is_ready, 30, "a worker to be there")
             yield stage
         finally:
             stage.workers.stop()

@@ -32,8 +32,10 @@ class Join(Handler):
             return
         del scope.local[node.index]
         x.emit(BRANCH_CLOSED, {"node": node.index})
+        before = dict(scope.names)  # what a branch did not set itself must not undo what another one set
         for number in range(len(node.branches)):
-            scope.names.update(ended[number][1])
+            names = ended[number][1]
+            scope.names.update({name: value for name, value in names.items() if before.get(name) is not value})
         x.leave(node, scope, self._result([ended[number][0] for number in range(len(node.branches))]))
 
     def _result(self, outcomes: list[Outcome]) -> Outcome:

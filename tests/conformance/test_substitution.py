@@ -180,10 +180,16 @@ def test_variables_and_label_in_every_branch(stage: Stage) -> None:
 def test_names_from_branches_after_a_join(stage: Stage) -> None:
     join = "(('SELECT 1 AS a' |=> 'left') & ('SELECT 2 AS b' |=> 'right'))"
     assert row(stage, join + " ~> 'SELECT $left + $right AS s'") == {"s": 3}
-    overwritten = "'SELECT 1 AS a' |=> 'x' ~> (('SELECT $x + 10 AS a' |=> 'y') & ('SELECT $x + 1 AS a' |=> 'x'))"
-    assert row(stage, overwritten + " ~> 'SELECT $x AS x, $y AS y'") == {"x": 2, "y": 11}
     got = row(stage, join + " |=> 'both' ~> $q$SELECT jsonb_array_length($both::jsonb) AS n, $both::jsonb->1->'rows'->0->>'b' AS b$q$")
     assert got == {"n": 2, "b": "2"}
+
+
+def test_a_branch_does_not_undo_what_its_sibling_named(stage: Stage) -> None:
+    """Each branch begins with a copy of all names; only those that it set itself come back from it."""
+    first = "('SELECT $x + 1 AS a' |=> 'x')"
+    second = "('SELECT $x + 10 AS a' |=> 'y')"
+    for join in (f"({first} & {second})", f"({second} & {first})"):
+        assert row(stage, f"'SELECT 1 AS a' |=> 'x' ~> {join} ~> 'SELECT $x AS x, $y AS y'") == {"x": 2, "y": 11}
 
 
 def test_the_winner_of_a_race_leaves_its_names(stage: Stage) -> None:
