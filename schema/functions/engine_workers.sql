@@ -74,14 +74,18 @@ BEGIN
     IF _idle AND _w.serves_all THEN
         SELECT least((SELECT min(t.due_at) FROM df_engine.timers t
                       WHERE t.due_at > clock_timestamp() - interval '0.2 seconds'),
-                     (SELECT min(t.visible_at) FROM df_engine.tasks t
-                      WHERE t.worker_id IS NULL AND t.visible_at > clock_timestamp())) INTO _next;
+                     (SELECT min(t.visible_at)
+                      FROM (SELECT visible_at FROM df_engine.tasks WHERE worker_id IS NULL
+                            ORDER BY lane, task_no LIMIT 500) t
+                      WHERE t.visible_at > clock_timestamp())) INTO _next;
     ELSIF _idle THEN
         SELECT least((SELECT min(t.due_at) FROM df_engine.timers t
                       JOIN df_engine.instances i ON i.bucket = t.bucket AND i.instance_id = t.instance_id
                       WHERE t.due_at > clock_timestamp() - interval '0.2 seconds' AND i.owner = _w.login),
-                     (SELECT min(t.visible_at) FROM df_engine.tasks t
-                      WHERE t.worker_id IS NULL AND t.visible_at > clock_timestamp() AND t.owner = _w.login)) INTO _next;
+                     (SELECT min(t.visible_at)
+                      FROM (SELECT visible_at, owner FROM df_engine.tasks WHERE worker_id IS NULL
+                            ORDER BY lane, task_no LIMIT 500) t
+                      WHERE t.visible_at > clock_timestamp() AND t.owner = _w.login)) INTO _next;
     END IF;
     RETURN CASE WHEN isfinite(_next) THEN extract(epoch FROM _next - clock_timestamp())::double precision END;
 END $$;
@@ -115,7 +119,8 @@ BEGIN
         SELECT k.worker_id FROM df_engine.workers k
             WHERE k.beat_at < clock_timestamp() - make_interval(secs => k.lease_seconds * 10)
               AND (_w.serves_all OR k.login = _w.login)
-              AND NOT EXISTS (SELECT FROM df_engine.tasks t WHERE t.worker_id = k.worker_id)
+              -- A scalar subquery, so that no plan ever reads all tasks for it.
+              AND (SELECT t.seq FROM df_engine.tasks t WHERE t.worker_id = k.worker_id LIMIT 1) IS NULL
             LIMIT 100 FOR UPDATE SKIP LOCKED));
     DELETE FROM df_engine.sessions s WHERE (s.worker_id, s.backend_pid) IN (
         SELECT k.worker_id, k.backend_pid FROM df_engine.sessions k

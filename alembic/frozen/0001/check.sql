@@ -2,13 +2,16 @@
 -- every question is answered from the one snapshot of the statement that calls df.check().
 --
 -- The parts take a range of buckets and, if given, one instance: a small database is looked at as a whole, a large one
--- bucket by bucket. plan_cache_mode: each call gets the plan that fits its case.
+-- bucket by bucket. plan_cache_mode: each call gets the plan that fits its case. enable_nestloop: a barrier view cannot be
+-- entered from a join by key, so every part of a query names the range and the parts are joined by hashing; what the
+-- planner thinks of buckets and ids (that they are independent) would make it loop.
 
 -- The shape of each execution: gapless, one beginning, one end and only at the end; head and status as the history says;
 -- and the sentence on which "nothing gets stuck" rests: facts that no turn has looked at imply a turn task.
 CREATE OR REPLACE FUNCTION df_engine.check_shape(_low smallint, _high smallint, _id text)
 RETURNS TABLE (instance_id text, problem text, detail text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+SET enable_nestloop = off AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -33,10 +36,13 @@ BEGIN
         SELECT v.bucket, v.instance_id, v.status, v.execution_id, v.head_seq, v.ended_at
         FROM df_engine.visible_instances v
         WHERE v.bucket BETWEEN _low AND _high AND (_id IS NULL OR v.instance_id = _id)
+    ), turns AS MATERIALIZED (
+        SELECT v.bucket, v.instance_id, v.seq FROM df_engine.visible_tasks v
+        WHERE v.seq = 0 AND v.bucket BETWEEN _low AND _high AND (_id IS NULL OR v.instance_id = _id)
     )
     SELECT x.instance_id, p.problem, format('execution %s: ', x.execution_id) || p.detail
     FROM x JOIN i ON i.bucket = x.bucket AND i.instance_id = x.instance_id
-    LEFT JOIN df_engine.visible_tasks t ON t.bucket = i.bucket AND t.instance_id = i.instance_id AND t.seq = 0
+    LEFT JOIN turns t ON t.bucket = i.bucket AND t.instance_id = i.instance_id
     CROSS JOIN LATERAL (VALUES
         ('gap in the history', format('%s events from %s to %s', x.events, x.first, x.last),
          x.first <> 1 OR x.events <> x.last),
@@ -74,7 +80,8 @@ END $$;
 -- Steps, timers and waits for instances: each begun once, ended at most once, and open exactly while its row is there.
 CREATE OR REPLACE FUNCTION df_engine.check_work(_low smallint, _high smallint, _id text)
 RETURNS TABLE (instance_id text, problem text, detail text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+SET enable_nestloop = off AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -97,6 +104,7 @@ BEGIN
         FROM e b
         JOIN df_engine.visible_instances i ON i.bucket = b.bucket AND i.instance_id = b.instance_id
              AND i.execution_id = b.execution_id AND i.ended_at IS NULL
+             AND i.bucket BETWEEN _low AND _high AND (_id IS NULL OR i.instance_id = _id)
         LEFT JOIN ends n ON n.bucket = b.bucket AND n.instance_id = b.instance_id AND n.execution_id = b.execution_id
              AND n.seq = b.seq AND n.family = b.family
         WHERE b.begins AND n.seq IS NULL
@@ -140,7 +148,8 @@ END $$;
 -- from one execution to the next. Results: there as long as something names them.
 CREATE OR REPLACE FUNCTION df_engine.check_signals(_low smallint, _high smallint, _id text)
 RETURNS TABLE (instance_id text, problem text, detail text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+SET enable_nestloop = off AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -199,6 +208,7 @@ BEGIN
     FROM (SELECT e.bucket, e.instance_id, e.execution_id, k.execution_id AS rx, k.seq AS rs
           FROM e JOIN df_engine.visible_instances i ON i.bucket = e.bucket AND i.instance_id = e.instance_id
                AND i.execution_id = e.execution_id AND i.ended_at IS NULL
+               AND i.bucket BETWEEN _low AND _high AND (_id IS NULL OR i.instance_id = _id)
           CROSS JOIN LATERAL df_engine.rows_named(
               ARRAY(SELECT n.value->0 FROM json_each(e.data->'names') n)
               || ARRAY(SELECT s.value->1 FROM json_array_elements(e.data->'signals') s)) k
@@ -209,15 +219,18 @@ BEGIN
           FROM df_engine.visible_instances i
           JOIN df_engine.visible_history h ON h.bucket = i.bucket AND h.instance_id = i.instance_id AND h.execution_id = i.execution_id
           WHERE i.bucket BETWEEN _low AND _high AND (_id IS NULL OR i.instance_id = _id)
+            AND h.bucket BETWEEN _low AND _high AND (_id IS NULL OR h.instance_id = _id)
             AND (h.kind = 'SignalReceived' OR h.kind = 'ActivityCompleted' AND h.payload::json->>'empty' IS NULL)) m
-    WHERE NOT EXISTS (SELECT FROM df_engine.visible_results r WHERE r.bucket = m.bucket AND r.instance_id = m.instance_id
-                      AND r.execution_id = m.rx AND r.seq = m.rs);
+    WHERE NOT EXISTS (SELECT FROM df_engine.visible_results r
+                      WHERE r.bucket BETWEEN _low AND _high AND (_id IS NULL OR r.instance_id = _id)
+                        AND r.bucket = m.bucket AND r.instance_id = m.instance_id AND r.execution_id = m.rx AND r.seq = m.rs);
 END $$;
 
 -- Every unfinished instance has a reason to be; tasks are as they must be; leases belong to workers that exist.
 CREATE OR REPLACE FUNCTION df_engine.check_reasons(_low smallint, _high smallint, _id text)
 RETURNS TABLE (instance_id text, problem text, detail text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+SET enable_nestloop = off AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -264,6 +277,7 @@ BEGIN
     SELECT t.instance_id, p.problem, format('task %s of execution %s: ', t.seq, t.execution_id) || p.detail
     FROM df_engine.visible_tasks t
     LEFT JOIN df_engine.visible_instances v ON v.bucket = t.bucket AND v.instance_id = t.instance_id
+         AND v.bucket BETWEEN _low AND _high AND (_id IS NULL OR v.instance_id = _id)
     CROSS JOIN LATERAL (VALUES
         ('task without instance', 'there is none', v.instance_id IS NULL),
         ('task of an instance that has ended', format('it is %s', v.status), v.ended_at IS NOT NULL),

@@ -239,7 +239,7 @@ CREATE OR REPLACE FUNCTION df_engine.claim_v1(
                  task_no bigint, owner oid, owner_name text, database text, attempt integer, autocommit boolean,
                  input text, first_failed_at timestamptz, overdue boolean, head_execution integer, head_seq integer,
                  status text, capped boolean, clock timestamptz, graph text, variables text, label text, started text)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);

@@ -86,6 +86,7 @@ BEGIN
         RAISE EXCEPTION 'df: the step ended its own transaction; what it committed before stays committed'
             USING ERRCODE = 'DF001';
     END IF;
+    EXECUTE 'RESET statement_timeout'; -- the next step's first message would begin under it
     RETURN df_engine.finish_step(_bucket, _instance_id, _seq, _token, _result, _completed, _execution_id, _head,
         _kinds, _payloads, _next_seq, _next_lane, _next_kind, _next_input, _next_token, _end_status, _turn_token);
 END $$;
@@ -100,6 +101,8 @@ CREATE OR REPLACE FUNCTION df_engine.run_step_v1(
     _end_status text, _turn_token text
 ) RETURNS text
 LANGUAGE plpgsql AS $$
+DECLARE
+    _timeout text;
 BEGIN
     IF pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'read committed'
        OR pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.<>) 'off' THEN
@@ -107,7 +110,11 @@ BEGIN
         RAISE EXCEPTION 'df: the session is not clean' USING ERRCODE = 'DF003';
     END IF;
     PERFORM df_engine.reset_session_v1(_role);
+    _timeout := pg_catalog.current_setting('statement_timeout');
     EXECUTE _statement;
+    IF pg_catalog.current_setting('statement_timeout') OPERATOR(pg_catalog.<>) _timeout THEN
+        EXECUTE 'RESET statement_timeout'; -- the next step would begin under it
+    END IF;
     RETURN df_engine.finish_step_v1(
         _bucket, _instance_id, _seq, _token, _completed, _execution_id, _head, _kinds, _payloads,
         _next_seq, _next_lane, _next_kind, _next_input, _next_token, _end_status, _turn_token);
