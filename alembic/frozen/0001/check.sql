@@ -1,14 +1,14 @@
 -- df.check: what is wrong, in words and with the place. Nothing is wrong while the system runs: all of it is STABLE, so that
 -- every question is answered from the one snapshot of the statement that calls df.check().
 --
--- The parts take a range of buckets and, if given, one instance: a small database is looked at as a whole, a large one
--- bucket by bucket. plan_cache_mode: each call gets the plan that fits its case. enable_nestloop: a barrier view cannot be
--- entered from a join by key, so every part of a query names the range and the parts are joined by hashing; what the
--- planner thinks of buckets and ids (that they are independent) would make it loop.
+-- The parts take a bucket, or NULL for all, and one instance, or NULL: a small database is looked at as a whole, a large
+-- one bucket by bucket. plan_cache_mode: each call gets the plan that fits its case. enable_nestloop: a barrier view cannot
+-- be entered by key from a join, so every part of a query names bucket and instance and the parts are joined by hashing;
+-- what the planner thinks of buckets and ids (that they are independent) would make it loop.
 
 -- The shape of each execution: gapless, one beginning, one end and only at the end; head and status as the history says;
 -- and the sentence on which "nothing gets stuck" rests: facts that no turn has looked at imply a turn task.
-CREATE OR REPLACE FUNCTION df_engine.check_shape(_low smallint, _high smallint, _id text)
+CREATE OR REPLACE FUNCTION df_engine.check_shape(_bucket smallint, _id text)
 RETURNS TABLE (instance_id text, problem text, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 SET enable_nestloop = off AS $$
@@ -30,15 +30,15 @@ BEGIN
                                                    'InstanceEnded', 'CancelRequested')) AS fact,
                bool_or(h.kind = 'CancelRequested') AS cancelled
         FROM df_engine.visible_history h
-        WHERE h.bucket BETWEEN _low AND _high AND (_id IS NULL OR h.instance_id = _id)
+        WHERE (_bucket IS NULL OR h.bucket = _bucket) AND (_id IS NULL OR h.instance_id = _id)
         GROUP BY h.bucket, h.instance_id, h.execution_id
     ), i AS MATERIALIZED (
         SELECT v.bucket, v.instance_id, v.status, v.execution_id, v.head_seq, v.ended_at
         FROM df_engine.visible_instances v
-        WHERE v.bucket BETWEEN _low AND _high AND (_id IS NULL OR v.instance_id = _id)
+        WHERE (_bucket IS NULL OR v.bucket = _bucket) AND (_id IS NULL OR v.instance_id = _id)
     ), turns AS MATERIALIZED (
         SELECT v.bucket, v.instance_id, v.seq FROM df_engine.visible_tasks v
-        WHERE v.seq = 0 AND v.bucket BETWEEN _low AND _high AND (_id IS NULL OR v.instance_id = _id)
+        WHERE v.seq = 0 AND (_bucket IS NULL OR v.bucket = _bucket) AND (_id IS NULL OR v.instance_id = _id)
     )
     SELECT x.instance_id, p.problem, format('execution %s: ', x.execution_id) || p.detail
     FROM x JOIN i ON i.bucket = x.bucket AND i.instance_id = x.instance_id
@@ -78,7 +78,7 @@ BEGIN
 END $$;
 
 -- Steps, timers and waits for instances: each begun once, ended at most once, and open exactly while its row is there.
-CREATE OR REPLACE FUNCTION df_engine.check_work(_low smallint, _high smallint, _id text)
+CREATE OR REPLACE FUNCTION df_engine.check_work(_bucket smallint, _id text)
 RETURNS TABLE (instance_id text, problem text, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 SET enable_nestloop = off AS $$
@@ -92,7 +92,7 @@ BEGIN
                     WHEN h.kind IN ('TimerSet', 'TimerFired', 'TimerCancelled') THEN 'timer' ELSE 'wait' END AS family,
                h.kind IN ('ActivityScheduled', 'TimerSet', 'InstanceAwaited') AS begins
         FROM df_engine.visible_history h
-        WHERE h.bucket BETWEEN _low AND _high AND (_id IS NULL OR h.instance_id = _id)
+        WHERE (_bucket IS NULL OR h.bucket = _bucket) AND (_id IS NULL OR h.instance_id = _id)
           AND h.kind IN ('ActivityScheduled', 'ActivityCompleted', 'ActivityFailed', 'ActivityCancelled', 'TimerSet',
                          'TimerFired', 'TimerCancelled', 'InstanceAwaited', 'InstanceEnded')
     ), ends AS MATERIALIZED (
@@ -104,20 +104,20 @@ BEGIN
         FROM e b
         JOIN df_engine.visible_instances i ON i.bucket = b.bucket AND i.instance_id = b.instance_id
              AND i.execution_id = b.execution_id AND i.ended_at IS NULL
-             AND i.bucket BETWEEN _low AND _high AND (_id IS NULL OR i.instance_id = _id)
+             AND (_bucket IS NULL OR i.bucket = _bucket) AND (_id IS NULL OR i.instance_id = _id)
         LEFT JOIN ends n ON n.bucket = b.bucket AND n.instance_id = b.instance_id AND n.execution_id = b.execution_id
              AND n.seq = b.seq AND n.family = b.family
         WHERE b.begins AND n.seq IS NULL
     ), rows AS MATERIALIZED (
         SELECT t.bucket, t.instance_id, t.seq, 'step' AS family, NULL::timestamptz AS due
         FROM df_engine.visible_tasks t
-        WHERE t.seq > 0 AND t.bucket BETWEEN _low AND _high AND (_id IS NULL OR t.instance_id = _id)
+        WHERE t.seq > 0 AND (_bucket IS NULL OR t.bucket = _bucket) AND (_id IS NULL OR t.instance_id = _id)
         UNION ALL
         SELECT t.bucket, t.instance_id, t.seq, 'timer', t.due_at FROM df_engine.visible_timers t
-        WHERE t.bucket BETWEEN _low AND _high AND (_id IS NULL OR t.instance_id = _id)
+        WHERE (_bucket IS NULL OR t.bucket = _bucket) AND (_id IS NULL OR t.instance_id = _id)
         UNION ALL
         SELECT w.bucket, w.instance_id, w.seq, 'wait', NULL FROM df_engine.visible_waits w
-        WHERE w.bucket BETWEEN _low AND _high AND (_id IS NULL OR w.instance_id = _id)
+        WHERE (_bucket IS NULL OR w.bucket = _bucket) AND (_id IS NULL OR w.instance_id = _id)
     )
     SELECT n.instance_id, n.family || ' ended more than once', format('execution %s, begun at %s: %s', n.execution_id, n.seq, n.words)
     FROM ends n WHERE n.times > 1
@@ -146,7 +146,7 @@ END $$;
 
 -- Signals: received before they are consumed, consumed within one turn (it wakes every wait of the name), carried over whole
 -- from one execution to the next. Results: there as long as something names them.
-CREATE OR REPLACE FUNCTION df_engine.check_signals(_low smallint, _high smallint, _id text)
+CREATE OR REPLACE FUNCTION df_engine.check_signals(_bucket smallint, _id text)
 RETURNS TABLE (instance_id text, problem text, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 SET enable_nestloop = off AS $$
@@ -156,7 +156,7 @@ BEGIN
     WITH e AS MATERIALIZED (
         SELECT h.bucket, h.instance_id, h.execution_id, h.seq, h.kind, h.payload::json AS data
         FROM df_engine.visible_history h
-        WHERE h.bucket BETWEEN _low AND _high AND (_id IS NULL OR h.instance_id = _id)
+        WHERE (_bucket IS NULL OR h.bucket = _bucket) AND (_id IS NULL OR h.instance_id = _id)
           AND h.kind IN ('ExecutionStarted', 'ExecutionContinued', 'SignalReceived', 'SignalConsumed')
     ), had AS MATERIALIZED (
         SELECT e.bucket, e.instance_id, e.execution_id, e.data->>'name' AS name, e.execution_id AS mx, e.seq AS ms
@@ -208,7 +208,7 @@ BEGIN
     FROM (SELECT e.bucket, e.instance_id, e.execution_id, k.execution_id AS rx, k.seq AS rs
           FROM e JOIN df_engine.visible_instances i ON i.bucket = e.bucket AND i.instance_id = e.instance_id
                AND i.execution_id = e.execution_id AND i.ended_at IS NULL
-               AND i.bucket BETWEEN _low AND _high AND (_id IS NULL OR i.instance_id = _id)
+               AND (_bucket IS NULL OR i.bucket = _bucket) AND (_id IS NULL OR i.instance_id = _id)
           CROSS JOIN LATERAL df_engine.rows_named(
               ARRAY(SELECT n.value->0 FROM json_each(e.data->'names') n)
               || ARRAY(SELECT s.value->1 FROM json_array_elements(e.data->'signals') s)) k
@@ -218,16 +218,16 @@ BEGIN
                  CASE h.kind WHEN 'ActivityCompleted' THEN (h.payload::json->>'of')::integer ELSE h.seq END
           FROM df_engine.visible_instances i
           JOIN df_engine.visible_history h ON h.bucket = i.bucket AND h.instance_id = i.instance_id AND h.execution_id = i.execution_id
-          WHERE i.bucket BETWEEN _low AND _high AND (_id IS NULL OR i.instance_id = _id)
-            AND h.bucket BETWEEN _low AND _high AND (_id IS NULL OR h.instance_id = _id)
+          WHERE (_bucket IS NULL OR i.bucket = _bucket) AND (_id IS NULL OR i.instance_id = _id)
+            AND (_bucket IS NULL OR h.bucket = _bucket) AND (_id IS NULL OR h.instance_id = _id)
             AND (h.kind = 'SignalReceived' OR h.kind = 'ActivityCompleted' AND h.payload::json->>'empty' IS NULL)) m
     WHERE NOT EXISTS (SELECT FROM df_engine.visible_results r
-                      WHERE r.bucket BETWEEN _low AND _high AND (_id IS NULL OR r.instance_id = _id)
+                      WHERE (_bucket IS NULL OR r.bucket = _bucket) AND (_id IS NULL OR r.instance_id = _id)
                         AND r.bucket = m.bucket AND r.instance_id = m.instance_id AND r.execution_id = m.rx AND r.seq = m.rs);
 END $$;
 
 -- Every unfinished instance has a reason to be; tasks are as they must be; leases belong to workers that exist.
-CREATE OR REPLACE FUNCTION df_engine.check_reasons(_low smallint, _high smallint, _id text)
+CREATE OR REPLACE FUNCTION df_engine.check_reasons(_bucket smallint, _id text)
 RETURNS TABLE (instance_id text, problem text, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 SET enable_nestloop = off AS $$
@@ -247,7 +247,7 @@ BEGIN
                OR EXISTS (SELECT FROM df_engine.visible_inbox t
                           WHERE t.bucket = v.bucket AND t.instance_id = v.instance_id) AS has_work
         FROM df_engine.visible_instances v
-        WHERE v.bucket BETWEEN _low AND _high AND (_id IS NULL OR v.instance_id = _id)
+        WHERE (_bucket IS NULL OR v.bucket = _bucket) AND (_id IS NULL OR v.instance_id = _id)
           AND v.status IN ('pending', 'running', 'cancelled') AND v.ended_at IS NULL
     ), idle AS MATERIALIZED (
         SELECT i.*, CASE WHEN i.races THEN EXISTS (SELECT FROM df_engine.open_signals(i.bucket, i.instance_id))
@@ -277,7 +277,7 @@ BEGIN
     SELECT t.instance_id, p.problem, format('task %s of execution %s: ', t.seq, t.execution_id) || p.detail
     FROM df_engine.visible_tasks t
     LEFT JOIN df_engine.visible_instances v ON v.bucket = t.bucket AND v.instance_id = t.instance_id
-         AND v.bucket BETWEEN _low AND _high AND (_id IS NULL OR v.instance_id = _id)
+         AND (_bucket IS NULL OR v.bucket = _bucket) AND (_id IS NULL OR v.instance_id = _id)
     CROSS JOIN LATERAL (VALUES
         ('task without instance', 'there is none', v.instance_id IS NULL),
         ('task of an instance that has ended', format('it is %s', v.status), v.ended_at IS NOT NULL),
@@ -290,7 +290,7 @@ BEGIN
          t.leased_at < clock_timestamp() - interval '1 minute'
          AND NOT EXISTS (SELECT FROM df_engine.visible_workers w WHERE w.worker_id = t.worker_id))
     ) AS p (problem, detail, wrong)
-    WHERE t.bucket BETWEEN _low AND _high AND (_id IS NULL OR t.instance_id = _id) AND p.wrong;
+    WHERE (_bucket IS NULL OR t.bucket = _bucket) AND (_id IS NULL OR t.instance_id = _id) AND p.wrong;
 END $$;
 
 -- Rows of instances that do not exist. For those who see everybody's rows: such rows have no owner to be asked for.
@@ -309,14 +309,14 @@ CREATE OR REPLACE VIEW df_engine.orphans WITH (security_barrier) AS
       AND NOT EXISTS (SELECT FROM df_engine.starts s WHERE s.bucket = i.bucket AND s.instance_id = i.instance_id);
 GRANT SELECT ON df_engine.orphans TO PUBLIC;
 
-CREATE OR REPLACE FUNCTION df_engine.check_range(_low smallint, _high smallint, _id text)
+CREATE OR REPLACE FUNCTION df_engine.check_part(_bucket smallint, _id text)
 RETURNS TABLE (instance_id text, problem text, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN QUERY SELECT c.* FROM df_engine.check_shape(_low, _high, _id) c;
-    RETURN QUERY SELECT c.* FROM df_engine.check_work(_low, _high, _id) c;
-    RETURN QUERY SELECT c.* FROM df_engine.check_signals(_low, _high, _id) c;
-    RETURN QUERY SELECT c.* FROM df_engine.check_reasons(_low, _high, _id) c;
+    RETURN QUERY SELECT c.* FROM df_engine.check_shape(_bucket, _id) c;
+    RETURN QUERY SELECT c.* FROM df_engine.check_work(_bucket, _id) c;
+    RETURN QUERY SELECT c.* FROM df_engine.check_signals(_bucket, _id) c;
+    RETURN QUERY SELECT c.* FROM df_engine.check_reasons(_bucket, _id) c;
 END $$;
 
 CREATE OR REPLACE FUNCTION df_engine.problems(_id text) RETURNS TABLE (instance_id text, problem text, detail text)
@@ -324,16 +324,16 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF _id IS NOT NULL THEN
         IF _id ~ '^[0-9a-f]{8,32}$' THEN
-            RETURN QUERY SELECT c.* FROM df_engine.check_range(df_engine.bucket_of(_id), df_engine.bucket_of(_id), _id) c;
+            RETURN QUERY SELECT c.* FROM df_engine.check_part(df_engine.bucket_of(_id), _id) c;
         END IF;
         RETURN;
     END IF;
     RETURN QUERY SELECT o.instance_id, 'rows without instance', o.kind FROM df_engine.orphans o;
     IF (SELECT count(*) FROM (SELECT FROM df_engine.visible_instances LIMIT 5000) v) < 5000 THEN
-        RETURN QUERY SELECT c.* FROM df_engine.check_range(0::smallint, 255::smallint, NULL) c;
+        RETURN QUERY SELECT c.* FROM df_engine.check_part(NULL, NULL) c;
     ELSE
         FOR _bucket IN 0 .. 255 LOOP
-            RETURN QUERY SELECT c.* FROM df_engine.check_range(_bucket::smallint, _bucket::smallint, NULL) c;
+            RETURN QUERY SELECT c.* FROM df_engine.check_part(_bucket::smallint, NULL) c;
         END LOOP;
     END IF;
 END $$;
