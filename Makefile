@@ -2,7 +2,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock fmt lint types layers unit properties histories integration conformance migrations chaos heavy \
+.PHONY: help install lock fmt lint types layers unit properties histories integration conformance migrations chaos attacks heavy \
         check freeze frozen revision db demo
 
 help: ## list the commands
@@ -53,6 +53,9 @@ migrations: ## up, down, frozen and living SQL
 
 chaos: ## kills and lost connections
 	$(BIN)/pytest tests/chaos -m "not heavy"
+
+attacks: ## try to gain rights; prints attack, expected, seen
+	$(BIN)/pytest tests/attacks -m attacks --timeout 3600
 
 heavy: ## what takes minutes
 	$(BIN)/pytest -m heavy --timeout 3600

@@ -146,9 +146,10 @@ class StepSession:
             with self.connection.lock:
                 pgconn.enter_pipeline_mode()
                 pgconn.send_query_params(CALLS["begin"].encode(), None)
+                pgconn.send_query_params(CALLS["own_timeout"].encode(), None)
                 pgconn.send_query_params(_RUN_STEP, parameters)
                 pgconn.send_query_params(CALLS["commit"].encode(), None)
-                return self._answer(3)
+                return self._answer(4)
         finally:
             self.rollback()
 
@@ -192,11 +193,13 @@ class StepSession:
         with self.connection.lock:
             pgconn.enter_pipeline_mode()
             pgconn.send_query_params(CALLS["begin"].encode(), None)
+            pgconn.send_query_params(CALLS["own_timeout"].encode(), None)
             pgconn.send_query_params(_BEGIN_STEP, [self.role.encode()])
             pgconn.send_query_params(statement.encode(), None)
             pgconn.pipeline_sync()
             self.connection.wait(generators.send(pgconn))
-            self._must_succeed(self._results())
+            for _ in range(2):
+                self._must_succeed(self._results())
             opened = self._results()
             self._must_succeed(opened)
             xid = (opened[0].get_value(0, 0) or b"").decode()
@@ -252,7 +255,8 @@ class StepSession:
     # -- outside a transaction --------------------------------------------------------------------------------------
 
     def run_outside(self, statement: str, limit: int) -> str:
-        """Run the text as it is, in autocommit."""
+        """Run the text as it is, in autocommit. What it leaves in the session is not known: no step follows there."""
+        self.spoiled = True
         if self.connection.pooled:
             return self._run_in_any(statement, limit)
         self.connection.execute(CALLS["reset_session"], (self.role,))
@@ -291,6 +295,9 @@ class StepSession:
     def _raw(self, columns: list[Column], rows: list[tuple[bytes | None, ...]], limit: int) -> str:
         if not rows:
             return EMPTY
+        if self.connection.pgconn.parameter_status(b"client_encoding") != b"UTF8":
+            self.spoiled = True  # rows of one message may be in either encoding
+            raise ActivityError(sql_failure("0A000", "a step must not change client_encoding", None, None))
         text, checked = self._encoded(columns, rows, limit)
         if checked:
             self._must_fit_jsonb(text)
@@ -323,9 +330,6 @@ class StepSession:
                 problem = StatementError(result)
         if pgconn.status != ConnStatus.OK:
             raise psycopg.OperationalError(str(problem or "the connection was lost while a step was running"))
-        if problem is None and pgconn.parameter_status(b"client_encoding") != b"UTF8":
-            self.spoiled = True  # rows of the same message may be in either encoding
-            problem = ActivityError(sql_failure("0A000", "a step must not change client_encoding", None, None))
         return columns, rows, problem
 
     def _encoded(self, columns: list[Column], rows: list[tuple[bytes | None, ...]], limit: int) -> tuple[str, bool]:
@@ -448,4 +452,4 @@ def too_large(limit: int) -> ActivityError:
 
 
 def _columns(result: Any) -> list[Column]:
-    return [Column((result.fname(i) or b"").decode(), result.ftype(i)) for i in range(result.nfields)]
+    return [Column((result.fname(i) or b"").decode("utf-8", "replace"), result.ftype(i)) for i in range(result.nfields)]

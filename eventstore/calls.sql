@@ -89,6 +89,9 @@ SELECT pg_catalog.current_setting(%s, true)
 -- name: pooled_session
 SELECT pg_catalog.set_config('datestyle', 'ISO', false), pg_catalog.set_config('timezone', 'UTC', false)
 
+-- name: own_timeout
+RESET statement_timeout
+
 -- name: pooled_step
 SELECT pg_catalog.set_config('client_encoding', 'UTF8', false),
     pg_catalog.set_config('standard_conforming_strings', 'on', false)
@@ -127,7 +130,7 @@ SELECT pg_catalog.pg_backend_pid(), r.oid::pg_catalog.int8 FROM pg_catalog.pg_ro
 WHERE r.rolname OPERATOR(pg_catalog.=) current_user
 
 -- name: own_backend
-SELECT a.backend_start FROM pg_catalog.pg_stat_activity a
+SELECT df_engine.iso(a.backend_start) FROM pg_catalog.pg_stat_activity a
 WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
 
 -- name: end_backend
