@@ -530,6 +530,7 @@ def run(settings: Settings) -> int:
     handler.setFormatter(_Fields("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(settings.log_level.upper())
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # a lost connection is told of by whoever used it
     worker = Worker(settings)
 
     def stop(_number: int, _frame: object) -> None:
