@@ -29,3 +29,24 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN '0.1.0 (built for schema revision ' || (SELECT max(v.version_num) FROM df_engine.alembic_version v) || ')';
 END $$;
+
+-- Nobody writes instances and nodes. Without a trigger the server would say that the views cannot be updated (55000) before
+-- it looks at privileges; so everybody is told 42501: users by the server, superusers and the owner by this.
+CREATE OR REPLACE FUNCTION df_engine.refuse_write() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'permission denied: df.% is derived from the history of the workflows and cannot be written', TG_TABLE_NAME
+        USING ERRCODE = 'insufficient_privilege', HINT = 'df.cancel(), df.signal() and df.start() are there for that.';
+END $$;
+DO $$
+DECLARE
+    _view text;
+BEGIN
+    FOREACH _view IN ARRAY ARRAY['instances', 'nodes'] LOOP
+        EXECUTE format('DROP TRIGGER IF EXISTS refuse_write ON df.%I', _view);
+        EXECUTE format('CREATE TRIGGER refuse_write INSTEAD OF INSERT OR UPDATE OR DELETE ON df.%I FOR EACH ROW '
+                       'EXECUTE FUNCTION df_engine.refuse_write()', _view);
+    END LOOP;
+END $$;
+
+REVOKE ALL ON FUNCTION df_engine.refuse_write() FROM PUBLIC;
