@@ -28,7 +28,8 @@ BEGIN
                max(h.seq) FILTER (WHERE h.kind = 'TurnTaken') AS turn,
                max(h.seq) FILTER (WHERE h.kind IN ('ActivityCompleted', 'ActivityFailed', 'TimerFired', 'SignalReceived',
                                                    'InstanceEnded', 'CancelRequested')) AS fact,
-               bool_or(h.kind = 'CancelRequested') AS cancelled
+               bool_or(h.kind = 'CancelRequested') AS cancelled,
+               min(h.seq) FILTER (WHERE json_typeof(df_engine.readable(h.payload)) <> 'object') AS unreadable
         FROM df_engine.visible_history h
         WHERE (_bucket IS NULL OR h.bucket = _bucket) AND (_id IS NULL OR h.instance_id = _id)
         GROUP BY h.bucket, h.instance_id, h.execution_id
@@ -46,6 +47,7 @@ BEGIN
     CROSS JOIN LATERAL (VALUES
         ('gap in the history', format('%s events from %s to %s', x.events, x.first, x.last),
          x.first <> 1 OR x.events <> x.last),
+        ('history cannot be read', format('the payload of event %s is no JSON object', x.unreadable), x.unreadable IS NOT NULL),
         ('no beginning', format('%s events ExecutionStarted, or not the first', x.starts), x.starts <> 1 OR NOT x.begins),
         ('more than one end', format('%s events end it', x.ends), x.ends > 1),
         ('events after the end', format('%s is event %s of %s', x.end_kind, x.end_seq, x.last), x.end_seq <> x.last),
@@ -309,14 +311,31 @@ CREATE OR REPLACE VIEW df_engine.orphans WITH (security_barrier) AS
       AND NOT EXISTS (SELECT FROM df_engine.starts s WHERE s.bucket = i.bucket AND s.instance_id = i.instance_id);
 GRANT SELECT ON df_engine.orphans TO PUBLIC;
 
-CREATE OR REPLACE FUNCTION df_engine.check_part(_bucket smallint, _id text)
+-- One part; where a history cannot be read (a role's own worker may have written it), instance by instance, and it is said
+-- of which.
+CREATE OR REPLACE FUNCTION df_engine.check_part(_part text, _bucket smallint, _id text)
+RETURNS TABLE (instance_id text, problem text, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _one text;
+BEGIN
+    RETURN QUERY EXECUTE format('SELECT c.* FROM df_engine.%I($1, $2) c', _part) USING _bucket, _id;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    IF _id IS NOT NULL THEN
+        RETURN QUERY SELECT _id, 'history cannot be read'::text, SQLERRM;
+        RETURN;
+    END IF;
+    FOR _one IN SELECT i.instance_id FROM df_engine.visible_instances i WHERE _bucket IS NULL OR i.bucket = _bucket LOOP
+        RETURN QUERY SELECT c.* FROM df_engine.check_part(_part, df_engine.bucket_of(_one), _one) c;
+    END LOOP;
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.check_all(_bucket smallint, _id text)
 RETURNS TABLE (instance_id text, problem text, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN QUERY SELECT c.* FROM df_engine.check_shape(_bucket, _id) c;
-    RETURN QUERY SELECT c.* FROM df_engine.check_work(_bucket, _id) c;
-    RETURN QUERY SELECT c.* FROM df_engine.check_signals(_bucket, _id) c;
-    RETURN QUERY SELECT c.* FROM df_engine.check_reasons(_bucket, _id) c;
+    RETURN QUERY SELECT c.* FROM unnest(ARRAY['check_shape', 'check_work', 'check_signals', 'check_reasons']) AS p (part)
+        CROSS JOIN LATERAL df_engine.check_part(p.part, _bucket, _id) c;
 END $$;
 
 CREATE OR REPLACE FUNCTION df_engine.problems(_id text) RETURNS TABLE (instance_id text, problem text, detail text)
@@ -324,16 +343,16 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF _id IS NOT NULL THEN
         IF _id ~ '^[0-9a-f]{8,32}$' THEN
-            RETURN QUERY SELECT c.* FROM df_engine.check_part(df_engine.bucket_of(_id), _id) c;
+            RETURN QUERY SELECT c.* FROM df_engine.check_all(df_engine.bucket_of(_id), _id) c;
         END IF;
         RETURN;
     END IF;
     RETURN QUERY SELECT o.instance_id, 'rows without instance', o.kind FROM df_engine.orphans o;
     IF (SELECT count(*) FROM (SELECT FROM df_engine.visible_instances LIMIT 5000) v) < 5000 THEN
-        RETURN QUERY SELECT c.* FROM df_engine.check_part(NULL, NULL) c;
+        RETURN QUERY SELECT c.* FROM df_engine.check_all(NULL, NULL) c;
     ELSE
         FOR _bucket IN 0 .. 255 LOOP
-            RETURN QUERY SELECT c.* FROM df_engine.check_part(_bucket::smallint, NULL) c;
+            RETURN QUERY SELECT c.* FROM df_engine.check_all(_bucket::smallint, NULL) c;
         END LOOP;
     END IF;
 END $$;

@@ -136,6 +136,22 @@ BEGIN
     RETURN df_engine.visible_text(_bucket, _instance_id, _payload::json->'result');
 END $$;
 
+-- A payload as JSON; where somebody's own worker wrote what is none, the text as a JSON string. What lists everybody's
+-- workflows must not fail on one of them.
+CREATE OR REPLACE FUNCTION df_engine.readable(_payload text) RETURNS json
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN _payload::json;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN to_json(_payload);
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.readable_number(_text text) RETURNS integer
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE WHEN _text ~ '^[0-9]{1,9}$' THEN _text::integer END;
+END $$;
+
 -- Text that people are shown for a workflow that has ended: its raw result, its error, or why it was cancelled.
 -- NULL while it runs.
 CREATE OR REPLACE FUNCTION df_engine.visible_outcome(
@@ -158,6 +174,8 @@ BEGIN
         WHEN 'ExecutionFailed' THEN _payload::json #>> '{failure,message}'
         WHEN 'ExecutionCancelled' THEN 'canceled: ' || (_payload::json->>'reason')
         WHEN 'CancelRequested' THEN 'canceled: ' || (_payload::json->>'reason') END;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN NULL;
 END $$;
 
 -- The columns of the reference first. The error is that of the whole workflow.
@@ -166,9 +184,11 @@ CREATE OR REPLACE VIEW df.instances WITH (security_barrier) AS
            s.database, s.created_at, i.updated_at,
            CASE WHEN i.status = 'completed' THEN i.ended_at END AS completed_at,
            i.ended_at, i.execution_id, i.parked,
-           e.payload::json #>> '{failure,message}' AS error, e.payload::json #>> '{failure,sqlstate}' AS error_sqlstate,
-           e.payload::json #>> '{failure,detail}' AS error_detail, e.payload::json #>> '{failure,hint}' AS error_hint,
-           (e.payload::json #>> '{failure,attempt}')::integer AS error_attempt
+           df_engine.readable(e.payload) #>> '{failure,message}' AS error,
+           df_engine.readable(e.payload) #>> '{failure,sqlstate}' AS error_sqlstate,
+           df_engine.readable(e.payload) #>> '{failure,detail}' AS error_detail,
+           df_engine.readable(e.payload) #>> '{failure,hint}' AS error_hint,
+           df_engine.readable_number(df_engine.readable(e.payload) #>> '{failure,attempt}') AS error_attempt
     FROM df_engine.instances i
     JOIN df_engine.starts s ON s.bucket = i.bucket AND s.instance_id = i.instance_id
     LEFT JOIN df_engine.history e ON i.status = 'failed' AND e.bucket = i.bucket AND e.instance_id = i.instance_id

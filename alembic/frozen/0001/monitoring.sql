@@ -188,8 +188,7 @@ BEGIN
     RETURN QUERY
         SELECT df_engine.node_id(n.index), n.node_type, df_engine.shown_query(n.query, n.condition_index, n.extra_indexes),
                n.result_name, df_engine.node_id(n.left_index), df_engine.node_id(n.right_index), n.status,
-               CASE n.status WHEN 'completed' THEN df_engine.visible_text(i.bucket, i.instance_id, n.detail)::jsonb::text
-                             WHEN 'failed' THEN to_json(n.detail->>'message')::text END,
+               df_engine.node_result(i.bucket, i.instance_id, n.status, n.detail)::text,
                CASE WHEN n.stamp IS NOT NULL THEN jsonb_build_object('execution_id', n.stamp)::text END,
                n.inferred, df_engine.node_id(n.inferred_from), coalesce(n.marked_at, i.created_at)
         FROM df_engine.inferred_nodes(instance_id_param) n

@@ -77,6 +77,18 @@ BEGIN
           WHERE h.bucket = _bucket AND h.instance_id = _instance_id AND h.execution_id = _execution_id
             AND h.kind = 'TurnTaken') m
     ORDER BY m.index, m.seq DESC;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN;  -- a role's own worker wrote what nobody can read: no node of this workflow has a state
+END $$;
+
+-- A node's result as df.nodes shows it: what it gave, or the words of its failure.
+CREATE OR REPLACE FUNCTION df_engine.node_result(_bucket smallint, _instance_id text, _status text, _detail json) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE _status WHEN 'completed' THEN df_engine.visible_text(_bucket, _instance_id, _detail)::jsonb
+                        WHEN 'failed' THEN to_jsonb(_detail->>'message') END;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN NULL;
 END $$;
 
 -- One instance's nodes; `detail` is what `result` and `error` are made of.
@@ -98,15 +110,14 @@ CREATE OR REPLACE VIEW df.nodes WITH (security_barrier) AS
     SELECT df_engine.node_id(n.index) AS id, i.instance_id, n.node_type,
            df_engine.shown_query(n.query, n.condition_index, n.extra_indexes) AS query, n.result_name,
            df_engine.node_id(n.left_index) AS left_node, df_engine.node_id(n.right_index) AS right_node, n.status,
-           CASE n.status WHEN 'completed' THEN df_engine.visible_text(i.bucket, i.instance_id, n.detail)::jsonb
-                         WHEN 'failed' THEN to_jsonb(n.detail->>'message') END AS result,
+           df_engine.node_result(i.bucket, i.instance_id, n.status, n.detail) AS result,
            CASE n.status WHEN 'failed' THEN n.detail->>'message' END AS error,
            i.owner AS submitted_by, s.database, s.created_at, coalesce(n.marked_at, s.created_at) AS updated_at,
            CASE WHEN n.stamp IS NOT NULL THEN jsonb_build_object('execution_id', n.stamp) END AS status_details,
            CASE n.status WHEN 'failed' THEN n.detail->>'sqlstate' END AS error_sqlstate,
            CASE n.status WHEN 'failed' THEN n.detail->>'detail' END AS error_detail,
            CASE n.status WHEN 'failed' THEN n.detail->>'hint' END AS error_hint,
-           CASE n.status WHEN 'failed' THEN (n.detail->>'attempt')::integer END AS error_attempt
+           CASE n.status WHEN 'failed' THEN df_engine.readable_number(n.detail->>'attempt') END AS error_attempt
     FROM df_engine.starts s
     JOIN df_engine.instances i ON i.bucket = s.bucket AND i.instance_id = s.instance_id
     CROSS JOIN LATERAL df_engine.nodes_of(i.bucket, i.instance_id, i.execution_id, s.graph) n

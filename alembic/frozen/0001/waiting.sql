@@ -24,13 +24,14 @@ DECLARE
 BEGIN
     RETURN QUERY
         WITH events AS MATERIALIZED (
-            SELECT h.execution_id, h.seq, h.kind, h.payload::json AS data, h.recorded_at FROM df_engine.visible_history h
+            SELECT h.execution_id, h.seq, h.kind, df_engine.readable(h.payload) AS data, h.recorded_at
+            FROM df_engine.visible_history h
             WHERE h.bucket = _bucket AND h.instance_id = _id
         )
         SELECT e.execution_id, e.seq, e.kind,
-               df_engine.node_id(coalesce(e.data->>'node', o.data->>'node')::integer), e.data, e.recorded_at
+               df_engine.node_id(df_engine.readable_number(coalesce(e.data->>'node', o.data->>'node'))), e.data, e.recorded_at
         FROM events e
-        LEFT JOIN events o ON o.execution_id = e.execution_id AND o.seq = (e.data->>'of')::integer
+        LEFT JOIN events o ON o.execution_id = e.execution_id AND o.seq = df_engine.readable_number(e.data->>'of')
         ORDER BY e.execution_id, e.seq;
 END $$;
 
