@@ -83,8 +83,11 @@ class Sessions:
         return login == session.login and session.role in ("none", name)
 
     def give(self, session: StepSession) -> None:
-        """Bring a session back after its step."""
-        if not session.usable:
+        """Bring a session back after its step.
+
+        One in another database is closed: while it lasted, nobody could drop that database.
+        """
+        if not session.usable or session.key[0] != self.home:
             self.drop(session)
             return
         with self._lock:
