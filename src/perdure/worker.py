@@ -12,27 +12,28 @@ from __future__ import annotations
 
 import heapq
 import logging
-import queue
 import random
 import signal
 import threading
 import time
-from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import psycopg
 
+from perdure import logs
 from perdure.activities.http import HttpClient
+from perdure.backlog import Backlog
 from perdure.eventstore import codec
 from perdure.eventstore.calls import CALLS
 from perdure.eventstore.connections import CONTROL_OPTIONS, Connections, Link, connect
-from perdure.eventstore.engine import Claimed, Engine, new_token, token_hash
+from perdure.eventstore.engine import Claimed, Engine, new_token
 from perdure.eventstore.errors import NotRegistered
 from perdure.httpsteps import HttpSteps
 from perdure.instances import Instances, system_variables
+from perdure.keeper import Keeper, Signals
 from perdure.orchestrator.execution import INTERPRETER
-from perdure.registry import Registry, Running
+from perdure.registry import Registry
 from perdure.sessions import Sessions
 from perdure.settings import Settings
 from perdure.steps import Steps
@@ -42,10 +43,7 @@ log = logging.getLogger("perdure")
 
 TURNS_PER_CLAIM = 32
 LEAST_TURNS = 2
-PREFETCH = 8
 BUSY_CLAIM_SECONDS = 0.1
-SHORT_STEP = 0.05
-AGED_BACKLOG = 1.0
 DRAIN_SECONDS = 30.0
 REST = 0.5
 SETTINGS_SECONDS = 5.0
@@ -57,24 +55,16 @@ class Worker:
 
     def __init__(self, settings: Settings, http: HttpClient | None = None) -> None:
         self.settings = settings
-        self.stopping = threading.Event()
-        self.wakeup = threading.Event()
-        self.compare = threading.Event()
+        self.signals = Signals()
+        self.stopping, self.wakeup = self.signals.stopping, self.signals.wakeup
         most = settings.slots + min(settings.http_slots, 8) + 3
         self.connections = Connections(settings.dsn, most, settings.pooled)
         self.engine = Engine(self.connections)
         self.instances = Instances()
         self.registry = Registry()
         self.turns = Turns(self.engine, self.instances, self.registry, self._may_keep, self._alarm)
-        self.backlog: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
-        self.http_backlog: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
-        self._waiting: dict[bytes, float] = {}
+        self.backlog = Backlog(settings.slots, settings.http_slots)
         self._lock = threading.Lock()
-        self._busy = 0
-        self._http_busy = 0
-        self._durations: deque[float] = deque([0.0], maxlen=20)
-        self._claiming = threading.Event()
-        self._kept_this_claim = 0
         self._alarms: list[float] = []
         self._prune_seconds = 60.0
         self.http = http
@@ -84,15 +74,16 @@ class Worker:
     def run(self) -> int:
         """Serve until asked to stop."""
         self._hello()
-        threads = [threading.Thread(target=self._keep, name="keeper", daemon=True)]
+        keeper = Keeper(self.settings, self.engine, self.registry, self.sessions, self.backlog, self.signals)
+        threads = [threading.Thread(target=keeper.run, name="keeper", daemon=True)]
         threads += [threading.Thread(target=self._listen, name="listener", daemon=True)]
         threads += [threading.Thread(target=self._clean_up, name="caretaker", daemon=True)]
         slots = [
-            threading.Thread(target=self._slot, args=(self.backlog, False), name=f"slot-{n}", daemon=True)
+            threading.Thread(target=self._slot, args=(False,), name=f"slot-{n}", daemon=True)
             for n in range(self.settings.slots)
         ]
         slots += [
-            threading.Thread(target=self._slot, args=(self.http_backlog, True), name=f"http-{n}", daemon=True)
+            threading.Thread(target=self._slot, args=(True,), name=f"http-{n}", daemon=True)
             for n in range(self.settings.http_slots)
         ]
         for thread in threads + slots:
@@ -144,9 +135,9 @@ class Worker:
     def _drain(self, slots: list[threading.Thread]) -> None:
         log.info("stopping: finishing what is under way")
         for _ in range(self.settings.slots):
-            self.backlog.put(None)
+            self.backlog.sql.put(None)
         for _ in range(self.settings.http_slots):
-            self.http_backlog.put(None)
+            self.backlog.http.put(None)
         until = time.monotonic() + DRAIN_SECONDS
         for thread in slots:
             thread.join(max(0.0, until - time.monotonic()))
@@ -161,36 +152,19 @@ class Worker:
 
     # -- slots --------------------------------------------------------------------------------------------------------
 
-    def _room(self) -> int:
-        """How many more steps this worker can keep: free slots, and some in advance while steps are short."""
-        room = self.settings.slots - self._busy - len(self._waiting)
-        if sum(self._durations) / len(self._durations) < SHORT_STEP:
-            room += PREFETCH * self.settings.slots
-        return room
-
-    def _well_supplied(self) -> bool:
-        """Whether the slots have enough to do; claiming then would only make batches small."""
-        with self._lock:
-            return len(self._waiting) > PREFETCH * self.settings.slots // 2
-
     def _may_keep(self) -> bool:
         """Whether a step that a turn has just decided stays here: a slot is free, or soon will be."""
         if self.stopping.is_set():
             return False
         if threading.current_thread().name.startswith(("slot-", "http-")):
             return True
-        with self._lock:
-            if self._room() <= self._kept_this_claim:
-                return False
-            self._kept_this_claim += 1
-            return True
+        return self.backlog.keep()
 
-    def _slot(self, backlog: queue.SimpleQueue[Lease | None], http: bool) -> None:
+    def _slot(self, http: bool) -> None:
+        backlog = self.backlog.http if http else self.backlog.sql
         while (lease := backlog.get()) is not None:
-            with self._lock:
-                if not http and self._waiting.pop(token_hash(lease.token), None) is None:
-                    continue  # it waited too long and went back to the queue
-                self._count(http, 1)
+            if not self.backlog.begin(lease, http):
+                continue
             began = time.monotonic()
             try:
                 self.steps.run(lease)
@@ -199,25 +173,8 @@ class Worker:
                 if not isinstance(error, (psycopg.Error, NotRegistered)):
                     time.sleep(0.05)
             finally:
-                with self._lock:
-                    self._count(http, -1)
-                    if not http:
-                        self._durations.append(time.monotonic() - began)
+                self.backlog.end(http, time.monotonic() - began)
                 self.wakeup.set()
-
-    def _count(self, http: bool, change: int) -> None:
-        if http:
-            self._http_busy += change
-        else:
-            self._busy += change
-
-    def _submit(self, lease: Lease) -> None:
-        if lease.kind.startswith("http"):
-            self.http_backlog.put(lease)
-            return
-        with self._lock:
-            self._waiting[token_hash(lease.token)] = time.monotonic()
-        self.backlog.put(lease)
 
     # -- dispatcher ---------------------------------------------------------------------------------------------------
 
@@ -228,7 +185,7 @@ class Worker:
         while not self.stopping.is_set():
             self.wakeup.clear()
             try:
-                if self._well_supplied() and time.monotonic() < claimed_at + BUSY_CLAIM_SECONDS:
+                if self.backlog.well_supplied() and time.monotonic() < claimed_at + BUSY_CLAIM_SECONDS:
                     self.wakeup.wait(BUSY_CLAIM_SECONDS)
                     continue
                 claimed_at = time.monotonic()
@@ -247,7 +204,7 @@ class Worker:
                 if claimed:
                     continue
                 pause = self.settings.poll_seconds
-                if not idle and self._free()[0] > 0:
+                if not idle and self.backlog.free()[0] > 0:
                     idle = True
                     due = self.engine.mine("idle", True)[0][0]
                     if due is not None:
@@ -282,21 +239,15 @@ class Worker:
                 pause = min(pause, self._alarms[0] - now)
         return pause
 
-    def _free(self) -> tuple[int, int]:
-        with self._lock:
-            steps = self.settings.slots - self._busy - len(self._waiting)
-        return max(steps, 0), max(self.settings.http_slots - self._http_busy - self.http_backlog.qsize(), 0)
-
     def _claim(self, mark: int, full: bool) -> tuple[list[Claimed], int]:
-        steps, http = self._free()
-        with self._lock:
-            turns = max(LEAST_TURNS, min(TURNS_PER_CLAIM, self._room()))
-        self._claiming.set()
+        steps, http = self.backlog.free()
+        turns = max(LEAST_TURNS, min(TURNS_PER_CLAIM, self.backlog.room()))
+        self.signals.claiming.set()
         try:
-            self._kept_this_claim = 0
+            self.backlog.claim_begins()
             claimed = self.engine.claim(turns, steps, http, mark, full, self.sessions.blocked())
         finally:
-            self._claiming.clear()
+            self.signals.claiming.clear()
         return claimed, turns
 
     def _begin(self, claimed: list[Claimed]) -> None:
@@ -306,7 +257,7 @@ class Worker:
                 self._submit_claimed(task)
         if turns:
             for lease in self.turns.take(turns):
-                self._submit(lease)
+                self.backlog.put(lease)
 
     def _submit_claimed(self, task: Claimed) -> None:
         try:
@@ -317,108 +268,19 @@ class Worker:
             which = (task.bucket, task.instance_id, task.seq, task.token)
             self.engine.mine("fail", *which, failure, None, True, new_token())
             return
-        self._submit(lease)
+        self.backlog.put(lease)
 
     def _start_over(self) -> None:
         """Others took the work over: stop what runs, forget what was known, register anew."""
         log.warning("this worker was taken for dead; registering anew")
         self.registry.stop_all()
-        with self._lock:
-            self._waiting.clear()
+        self.backlog.clear()
         self.instances.clear()
         try:
             self._register()
         except psycopg.Error as error:
             log.warning("cannot register", extra={"reason": str(error).strip()})
             self.stopping.wait(REST)
-
-    # -- keeper -------------------------------------------------------------------------------------------------------
-
-    def _keep(self) -> None:
-        interval = max(self.settings.lease_seconds / 4, 0.25)
-        connection: Link | None = None
-        suspects: set[bytes] = set()
-        beats = 0
-        while True:
-            self.compare.wait(interval)
-            self.compare.clear()
-            try:
-                if connection is None or connection.closed:
-                    connection = self._keeper()
-                suspects = self._beat(connection, suspects)
-                self._release_aged(connection)
-                beats += 1
-                if self.engine.mine("reap", connection=connection)[0][0]:
-                    self.wakeup.set()
-                    beats = 0
-                if beats % 8 == 0:
-                    self._end_dead_sessions(connection)
-                self.sessions.prune()
-            except NotRegistered:
-                self.wakeup.set()
-            except (psycopg.Error, OSError) as error:
-                log.warning("beat failed", extra={"reason": str(error).strip()})
-                if connection is not None:
-                    connection.close()
-                time.sleep(0.1)
-
-    def _keeper(self) -> Link:
-        """Past the pooler where there is a way: beats must not queue behind the steps."""
-        settings, pooled = self.settings, self.connections.pooled
-        if pooled and settings.listen_dsn is not None:
-            return connect(settings.listen_dsn, "perdure:worker:keeper", CONTROL_OPTIONS)
-        return connect(settings.dsn, "perdure:worker:keeper", CONTROL_OPTIONS, pooled)
-
-    def _beat(self, connection: Link, suspects: set[bytes]) -> set[bytes]:
-        """Beat, stop steps whose lease is gone, and give back leases that nobody here knows (twice in a row)."""
-        before = self.registry.snapshot()
-        held = self.registry.known()
-        with self._lock:
-            before_waiting = set(self._waiting)
-        rows = self.engine.mine("beat", self.stopping.is_set(), connection=connection)
-        leased = {bytes(row[2]): int(row[1]) for row in rows}
-        now = self.registry.snapshot()
-        for digest, running in before.items():
-            if digest in now and digest not in leased and not running.cancelled.is_set():
-                self._stop_if_lost(connection, digest, running)
-        known = before.keys() | before_waiting | set(self._waiting) | held | self.registry.known()
-        unknown = {digest for digest in leased if digest not in known}
-        lost = unknown & suspects
-        if lost and not self._claiming.is_set():
-            log.warning("giving back leases that no slot knows", extra={"count": len(lost)})
-            self.engine.mine("release", list(lost), connection=connection)
-        return unknown - lost
-
-    def _stop_if_lost(self, connection: Link, digest: bytes, running: Running) -> None:
-        """Ask once more: a retake may have changed the token between the two looks."""
-        rows = self.engine.mine("beat", self.stopping.is_set(), connection=connection)
-        if digest not in {bytes(row[2]) for row in rows} and digest in self.registry.snapshot():
-            running.stop()
-
-    def _release_aged(self, connection: Link) -> None:
-        """Steps that wait for a slot here while others may be free go back to the queue."""
-        limit = time.monotonic() - AGED_BACKLOG
-        with self._lock:
-            aged = [digest for digest, since in self._waiting.items() if since < limit]
-            for digest in aged:
-                del self._waiting[digest]
-        if aged:
-            self.engine.mine("release", aged, connection=connection)
-
-    def _end_dead_sessions(self, connection: Link) -> None:
-        """End the step sessions of dead or frozen workers, by a login of the same role."""
-        rows = self.engine.mine("dead_sessions", connection=connection)
-        by_role: dict[tuple[int, str], list[Any]] = {}
-        for worker_id, role, pid, began in rows:
-            by_role.setdefault((worker_id, role), []).append((pid, began))
-        for (worker_id, role), sessions in by_role.items():
-            try:
-                with connect(self.settings.dsn_for(role, self.sessions.home), "perdure:worker:keeper", {}) as own:
-                    for pid, began in sessions:
-                        own.execute(CALLS["end_backend"], (pid, began))
-            except psycopg.Error as error:
-                log.warning("cannot end a dead worker's sessions", extra={"role": role, "reason": str(error).strip()})
-            self.engine.mine("forget_sessions", worker_id, [pid for pid, _ in sessions], connection=connection)
 
     # -- caretaker ----------------------------------------------------------------------------------------------------
 
@@ -456,7 +318,7 @@ class Worker:
                     while not self.stopping.is_set():
                         for note in connection.notifies(timeout=5.0, stop_after=1):
                             if note.payload == "leases":
-                                self.compare.set()
+                                self.signals.compare.set()
                             self.wakeup.set()
                         self.stopping.wait(WAKE_SECONDS)  # anybody may notify, as often as they like
             except (psycopg.Error, OSError) as error:
@@ -508,29 +370,9 @@ def _release() -> str:
         return "0"
 
 
-class _Fields(logging.Formatter):
-    """``time level message key=value ...``; never payloads or secrets."""
-
-    _standard = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        fields = {k: v for k, v in vars(record).items() if k not in self._standard}
-        return text + "".join(f" {name}={_on_one_line(value)}" for name, value in fields.items())
-
-
-def _on_one_line(value: Any) -> str:
-    """What others wrote must not look like a line of the log."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
-
-
 def run(settings: Settings) -> int:
     """Run a worker until SIGTERM or Ctrl-C; a second one ends it at once."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Fields("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(settings.log_level.upper())
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # a lost connection is told of by whoever used it
+    logs.to_stderr(settings.log_level)
     worker = Worker(settings)
 
     def stop(_number: int, _frame: object) -> None:

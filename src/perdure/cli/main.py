@@ -170,6 +170,61 @@ def status(dsn: str | None) -> None:
         click.echo(overview.text(connection))
 
 
+@perdure.group()
+def http() -> None:
+    """Look into HTTP steps."""
+
+
+@http.command("test")
+@click.argument("url")
+@click.option("--as", "role", metavar="ROLE", required=True, help="Whose step it would be.")
+@click.option("--multipart", is_flag=True, help="Judge it as a step of df.http_multipart.")
+@click.option("--send", is_flag=True, help="If it may leave, send it too: one GET, without a workflow.")
+@dsn_option
+def http_test(url: str, role: str, multipart: bool, send: bool, dsn: str | None) -> None:
+    """Say whether a request may leave, and why.
+
+    Asks the switch, the role's grants and the rules of df.http_policy, looks the name up from here (a worker on another
+    host may be told other addresses), and judges each address. Nothing is sent unless asked for.
+
+    The login must be the role itself, an administrator's or a worker's.
+
+    Ends with exit code 0 if the request may leave (with --send: and was answered below 500), else 1.
+
+    \b
+    Examples:
+      perdure http test https://api.example.com/orders --as alice
+      perdure http test http://10.0.0.5:8080/health --as alice --send
+    """
+    from perdure.cli import requesting
+
+    with target.connected(target.resolve(dsn, "owner")) as connection, target.refusals():
+        found = requesting.tested(connection, url, role, multipart=multipart, send=send)
+    click.echo("\n".join(found.lines))
+    sys.exit(0 if found.good else 1)
+
+
+@perdure.command()
+@dsn_option
+@click.argument("instance", required=False)
+def check(dsn: str | None, instance: str | None) -> None:
+    """Look for what is wrong in workflows: df.check().
+
+    The exit code is 1 when something is. The schema's owner sees all workflows, others their own.
+
+    \b
+    Examples:
+      perdure check
+      perdure check 5f0c3a91
+    """
+    from perdure.cli import overview
+
+    with target.connected(target.resolve(dsn, "owner")) as connection, target.refusals():
+        text, is_well = overview.problems(connection, instance)
+    click.echo(text)
+    sys.exit(0 if is_well else 1)
+
+
 @perdure.command()
 def version() -> None:
     """Show the release and its schema revision."""

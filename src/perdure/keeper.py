@@ -1,0 +1,134 @@
+"""The keeper: beats, takes over from the dead, compares leases. It never waits for a step."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from perdure.backlog import Backlog
+from perdure.eventstore.calls import CALLS
+from perdure.eventstore.connections import CONTROL_OPTIONS, Link, connect
+from perdure.eventstore.engine import Engine
+from perdure.eventstore.errors import NotRegistered
+from perdure.registry import Registry, Running
+from perdure.sessions import Sessions
+from perdure.settings import Settings
+
+log = logging.getLogger("perdure")
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the threads of a worker tell each other."""
+
+    stopping: threading.Event = field(default_factory=threading.Event)
+    wakeup: threading.Event = field(default_factory=threading.Event)
+    compare: threading.Event = field(default_factory=threading.Event)
+    claiming: threading.Event = field(default_factory=threading.Event)
+
+
+class Keeper:
+    """Keeps the worker's leases alive, and the dead ones' work moving."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        registry: Registry,
+        sessions: Sessions,
+        backlog: Backlog,
+        signals: Signals,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._registry = registry
+        self._sessions = sessions
+        self._backlog = backlog
+        self._signals = signals
+
+    def run(self) -> None:
+        """Beat until the process ends."""
+        interval = max(self._settings.lease_seconds / 4, 0.25)
+        connection: Link | None = None
+        suspects: set[bytes] = set()
+        beats = 0
+        while True:
+            self._signals.compare.wait(interval)
+            self._signals.compare.clear()
+            try:
+                if connection is None or connection.closed:
+                    connection = self._connect()
+                suspects = self._beat(connection, suspects)
+                self._release_aged(connection)
+                beats += 1
+                if self._engine.mine("reap", connection=connection)[0][0]:
+                    self._signals.wakeup.set()
+                    beats = 0
+                if beats % 8 == 0:
+                    self._end_dead_sessions(connection)
+                self._sessions.prune()
+            except NotRegistered:
+                self._signals.wakeup.set()
+            except (psycopg.Error, OSError) as error:
+                log.warning("beat failed", extra={"reason": str(error).strip()})
+                if connection is not None:
+                    connection.close()
+                time.sleep(0.1)
+
+    def _connect(self) -> Link:
+        """Past the pooler where there is a way: beats must not queue behind the steps."""
+        settings, pooled = self._settings, self._engine.connections.pooled
+        if pooled and settings.listen_dsn is not None:
+            return connect(settings.listen_dsn, "perdure:worker:keeper", CONTROL_OPTIONS)
+        return connect(settings.dsn, "perdure:worker:keeper", CONTROL_OPTIONS, pooled)
+
+    def _beat(self, connection: Link, suspects: set[bytes]) -> set[bytes]:
+        """Beat, stop steps whose lease is gone, and give back leases that nobody here knows (twice in a row)."""
+        before = self._registry.snapshot()
+        held = self._registry.known()
+        before_waiting = self._backlog.waiting()
+        rows = self._engine.mine("beat", self._signals.stopping.is_set(), connection=connection)
+        leased = {bytes(row[2]): int(row[1]) for row in rows}
+        now = self._registry.snapshot()
+        for digest, running in before.items():
+            if digest in now and digest not in leased and not running.cancelled.is_set():
+                self._stop_if_lost(connection, digest, running)
+        known = before.keys() | before_waiting | self._backlog.waiting() | held | self._registry.known()
+        unknown = {digest for digest in leased if digest not in known}
+        lost = unknown & suspects
+        if lost and not self._signals.claiming.is_set():
+            log.warning("giving back leases that no slot knows", extra={"count": len(lost)})
+            self._engine.mine("release", list(lost), connection=connection)
+        return unknown - lost
+
+    def _stop_if_lost(self, connection: Link, digest: bytes, running: Running) -> None:
+        """Ask once more: a retake may have changed the token between the two looks."""
+        rows = self._engine.mine("beat", self._signals.stopping.is_set(), connection=connection)
+        if digest not in {bytes(row[2]) for row in rows} and digest in self._registry.snapshot():
+            running.stop()
+
+    def _release_aged(self, connection: Link) -> None:
+        """Steps that wait for a slot here while others may be free go back to the queue."""
+        aged = self._backlog.give_up_aged()
+        if aged:
+            self._engine.mine("release", aged, connection=connection)
+
+    def _end_dead_sessions(self, connection: Link) -> None:
+        """End the step sessions of dead or frozen workers, by a login of the same role."""
+        rows = self._engine.mine("dead_sessions", connection=connection)
+        by_role: dict[tuple[int, str], list[Any]] = {}
+        for worker_id, role, pid, began in rows:
+            by_role.setdefault((worker_id, role), []).append((pid, began))
+        for (worker_id, role), sessions in by_role.items():
+            try:
+                with connect(self._settings.dsn_for(role, self._sessions.home), "perdure:worker:keeper", {}) as own:
+                    for pid, began in sessions:
+                        own.execute(CALLS["end_backend"], (pid, began))
+            except psycopg.Error as error:
+                log.warning("cannot end a dead worker's sessions", extra={"role": role, "reason": str(error).strip()})
+            self._engine.mine("forget_sessions", worker_id, [pid for pid, _ in sessions], connection=connection)
