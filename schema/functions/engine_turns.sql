@@ -10,7 +10,7 @@ DECLARE
     _w df_engine.workers;
 BEGIN
     SELECT * INTO _w FROM df_engine.workers w WHERE w.worker_id = _worker_id;
-    IF NOT FOUND OR _w.key_hash <> sha256(convert_to(_key, 'UTF8')) THEN
+    IF NOT FOUND OR _w.key_hash IS DISTINCT FROM sha256(convert_to(_key, 'UTF8')) THEN -- NULL is no key
         RAISE EXCEPTION 'df: worker % is not registered', _worker_id USING ERRCODE = 'DF010';
     END IF;
     RETURN _w;
