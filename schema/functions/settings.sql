@@ -110,7 +110,8 @@ DROP TRIGGER IF EXISTS change_setting ON df.settings;
 CREATE TRIGGER change_setting INSTEAD OF INSERT OR UPDATE OR DELETE ON df.settings
     FOR EACH ROW EXECUTE FUNCTION df_engine.change_setting();
 
--- Whether the session's login may ask what concerns a role alone: itself, its proxy, and logins that serve everybody.
+-- Whether the session's login may ask what concerns a role alone: itself, its proxy, logins that serve everybody, and
+-- administrators.
 CREATE OR REPLACE FUNCTION df_engine.may_ask_about(_owner regrole) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -118,7 +119,8 @@ DECLARE
 BEGIN
     RETURN _login = _owner OR EXISTS (SELECT FROM df_engine.service_logins s WHERE s.login = _login)
         OR EXISTS (SELECT FROM df_engine.proxies p WHERE p.login = _login AND p.owner = _owner)
-        OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = _login);
+        OR EXISTS (SELECT FROM pg_roles r JOIN pg_namespace n ON n.nspname = 'df'
+                   WHERE r.oid = _login AND (r.rolsuper OR pg_has_role(r.oid, n.nspowner, 'USAGE')));
 END $$;
 
 -- The value of a setting, as text. Runs as the owner, so that functions of users can ask; it gives away no more than the
