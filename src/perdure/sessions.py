@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from perdure.activities.failures import ActivityError, Failure
 from perdure.activities.sql import STEP_OPTIONS, StepSession, WrongRole
@@ -142,6 +143,8 @@ class Sessions:
 
     def _connect(self, login: str, database: str) -> Link:
         dsn = self._settings.dsn_for(login, database)
+        if database != self.home and "{database}" not in (self._settings.role_dsn or "{database}"):
+            dsn = make_conninfo(dsn, dbname=database)  # the one database that the template names is the home one
         connection = connect(dsn, "perdure:worker:workflow-sql", STEP_OPTIONS, self._pooled)
         self._pooled = connection.pooled
         connection.prepare_threshold = None  # a step may drop prepared statements
