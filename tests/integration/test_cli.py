@@ -26,7 +26,7 @@ from waiting import eventually_status, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARIES = os.environ.get("PERDURE_TEST_BINARIES") or str(binaries.find().folder)
-COMMANDS = ("dev", "demo", "psql", "migrate", "worker", "status", "version", "completion")
+COMMANDS = ("dev", "demo", "psql", "migrate", "worker", "status", "check", "version", "completion")
 
 
 @pytest.fixture

@@ -184,6 +184,8 @@ RETURNS TABLE (node_id text, node_type text, query text, result_name text, left_
                updated_at timestamptz)
 LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+    _bucket smallint := df_engine.visible_bucket(instance_id_param);
 BEGIN
     RETURN QUERY
         SELECT df_engine.node_id(n.index), n.node_type, df_engine.shown_query(n.query, n.condition_index, n.extra_indexes),
@@ -193,7 +195,7 @@ BEGIN
                n.inferred, df_engine.node_id(n.inferred_from), coalesce(n.marked_at, i.created_at)
         FROM df_engine.inferred_nodes(instance_id_param) n
         JOIN df_engine.visible_instances i
-          ON i.bucket = df_engine.bucket_of(instance_id_param) AND i.instance_id = instance_id_param
+          ON i.bucket = _bucket AND i.instance_id = instance_id_param
         ORDER BY n.index;
 END $$;
 

@@ -136,11 +136,14 @@ BEGIN
     RETURN df_engine.visible_text(_bucket, _instance_id, _payload::json->'result');
 END $$;
 
--- A payload as JSON; where somebody's own worker wrote what is none, the text as a JSON string. What lists everybody's
--- workflows must not fail on one of them.
+-- A payload as JSON; where somebody's own worker wrote what is none, or what text cannot hold, the text as a JSON string.
+-- What lists everybody's workflows must not fail on one of them.
 CREATE OR REPLACE FUNCTION df_engine.readable(_payload text) RETURNS json
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF strpos(_payload, '\u') > 0 THEN
+        PERFORM _payload::jsonb; -- refuses \u0000 and halves of surrogate pairs, at which #>> would raise
+    END IF;
     RETURN _payload::json;
 EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
     RETURN to_json(_payload);
