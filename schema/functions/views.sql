@@ -141,7 +141,7 @@ END $$;
 CREATE OR REPLACE FUNCTION df_engine.readable(_payload text) RETURNS json
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF strpos(_payload, '\u') > 0 THEN
+    IF strpos(_payload, E'\\u') > 0 THEN
         PERFORM _payload::jsonb; -- refuses \u0000 and halves of surrogate pairs, at which #>> would raise
     END IF;
     RETURN _payload::json;

@@ -19,6 +19,7 @@ import pytest
 
 from asking import value
 from cluster import Cluster, Database, Workers, copy_template, drop_database, numbered
+from perdure.eventstore.engine import new_token
 from waiting import ENDED, eventually_status, wait_until
 
 _names = numbered("perdure_attack")
@@ -150,7 +151,7 @@ class Scene:
     def healthy(self) -> None:
         """The engine goes on: alice's workflow is done as alice, at once, and everybody's rows agree."""
         with self.database.connect("alice") as alice:
-            label = f"after {len(ROWS)}"
+            label = new_token()
             started = self.start(alice, f"INSERT INTO alice.done (label) VALUES ('{label}')")
             assert eventually_status(alice, started, "completed", 20) == "completed"
             done = alice.execute("SELECT by_whom, acting FROM alice.done WHERE label = %s", [label]).fetchall()

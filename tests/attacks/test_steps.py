@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import psycopg
 import pytest
 
 from asking import value
@@ -218,7 +219,7 @@ def test_defaults_of_the_role_poison_nothing(scene: Scene, report: Report, setti
     with scene.connect() as mallory:
         try:
             mallory.execute(cast(Any, f"ALTER ROLE mallory SET {setting}"))
-        except Exception as error:
+        except psycopg.Error as error:
             report(f"refused: {error}")
             return
         fresh = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'mallory' AND pid <> pg_backend_pid()"
