@@ -1,7 +1,7 @@
 """The embedded server: PostgreSQL with Perdure in it, for one person on one machine, made when first asked for.
 
 It lives in one directory: ``PERDURE_HOME``, else ``/var/lib/perdure`` for root, else ``~/.local/state/perdure`` (the
-XDG state directory). It has a database ``perdure`` with four logins besides the superuser ``postgres``:
+XDG state directory). It has a database ``perdure`` with three logins besides the superuser ``postgres``:
 
     perdure_owner    owns the database and the schema; migrates
     perdure_worker   the worker's own login: claims and records, never runs a user's statement

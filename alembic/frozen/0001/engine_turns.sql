@@ -130,20 +130,22 @@ BEGIN
     END IF;
     IF json_array_length(_t.waits) > 0 THEN
         INSERT INTO df_engine.instance_waits (bucket, instance_id, execution_id, seq, target_bucket, target_id)
-            SELECT _i.bucket, _i.instance_id, _execution_id, a.seq, df_engine.bucket_of(a.target), a.target
+            SELECT _i.bucket, _i.instance_id, _execution_id, a.seq,
+                   CASE WHEN a.target ~ '^[0-9a-f]{8,32}$' THEN df_engine.bucket_of(a.target) ELSE 0 END, a.target
             FROM (SELECT w.seq, df_engine.wait_target(_i, w.target, w.ref) AS target
                   FROM json_to_recordset(_t.waits) AS w(seq integer, target text, ref json)) a;
     END IF;
 END $$;
 
--- An id that a step computed: the result is a JSON string; anything that is no id becomes one that nobody has.
+-- What is waited for: as it stands in the graph, or as a step computed it (a JSON string). It need be no id at all; then
+-- nobody has it, and the error names it.
 CREATE OR REPLACE FUNCTION df_engine.wait_target(_i df_engine.instances, _target text, _ref json) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF _target IS NULL THEN
         _target := df_engine.result_text(_i.bucket, _i.instance_id, _ref)::json #>> '{}';
     END IF;
-    RETURN CASE WHEN _target ~ '^[0-9a-f]{8,32}$' THEN _target ELSE '00000000000000000000000000000000' END;
+    RETURN coalesce(left(_target, 200), '(null)');
 END $$;
 
 -- Commit decided turns of different instances together. Nobody is waited for: a locked instance answers "busy".

@@ -91,7 +91,10 @@ def require_schema(connection: psycopg.Connection[Any]) -> None:
     if not _one(connection, "SELECT pg_catalog.to_regnamespace('df_engine') IS NOT NULL"):
         raise Refused(f"the database {name} has no perdure schema: run `perdure migrate` first")
     if not _one(connection, "SELECT pg_catalog.has_schema_privilege('df_engine', 'USAGE')"):
-        raise Refused(f"the role {role} may not use the engine: its owner can run SELECT df.grant_worker('{role}')")
+        raise Refused(
+            f"the role {role} may not use df: the schema's owner can run SELECT df.grant_usage('{role}') for a user, "
+            f"or SELECT df.grant_worker('{role}') for a login that serves all users and starts nothing itself"
+        )
     with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
         require_revision(_one(connection, "SELECT max(version_num) FROM df_engine.alembic_version"), migrate.known())
 
