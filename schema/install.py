@@ -53,12 +53,43 @@ OPERATOR_SCHEMAS = ("public", "df")
 ENGINE_SCHEMA = "df_engine"
 VERSION_TABLE = "alembic_version"
 
+_OTHER_TABLES = (
+    "the schema was installed from an earlier state of this revision, with other tables: save what you need, run "
+    "`alembic downgrade base` or drop the database, and migrate again"
+)
+_CANNOT_REPLACE = (
+    "the schema was installed from an earlier state of this revision whose functions cannot be replaced in place: save "
+    "what you need, run `alembic downgrade base` or drop the database, and migrate again"
+)
+# What CREATE OR REPLACE has gone over has lost the mark; what keeps it is not in the SQL any more.
+_ROUTINES = "pg_catalog.pg_proc p WHERE p.pronamespace IN ('df'::regnamespace, 'df_engine'::regnamespace)"
+_MARK_OLD = f"""
+DO $$ DECLARE _old regprocedure; BEGIN
+    FOR _old IN SELECT p.oid FROM {_ROUTINES} LOOP
+        EXECUTE pg_catalog.format('ALTER ROUTINE %s SET df.stale = 1', _old);
+    END LOOP;
+END $$"""
+_DROP_OLD = f"""
+DO $$ DECLARE _old regprocedure; BEGIN
+    FOR _old IN SELECT p.oid FROM {_ROUTINES} AND 'df.stale=1' = ANY (p.proconfig) LOOP
+        EXECUTE pg_catalog.format('DROP ROUTINE %s', _old);
+    END LOOP;
+END $$"""
+_WHERE_OPERATORS = """
+SELECT n.nspname FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+WHERE o.oprname = '~>' AND o.oprcode = pg_catalog.to_regprocedure('df.seq(text,text)')
+ORDER BY n.nspname DESC LIMIT 1"""
+
 # Nothing that somebody else may have created in `public` can take part in the installation.
 _SAFE_PATH = "SET LOCAL search_path = pg_catalog, pg_temp"
 
 
 class InstallError(Exception):
     """The installation cannot go on; the message is one sentence for whoever started it."""
+
+
+class OtherState(InstallError):
+    """The database was made from an earlier state of the newest revision, and cannot be brought to the state of now."""
 
 
 def living(theme: str) -> Path:
@@ -75,6 +106,7 @@ def install(revision: str) -> None:
     """Install everything that ``revision`` froze. Called once, by the first migration."""
     for theme in order(revision, _root()):
         replace(revision, theme)
+    note()
     # Whoever may enter the schema may know its revision: a worker compares it with its own.
     _send("the version", f"GRANT SELECT ON {ENGINE_SCHEMA}.{VERSION_TABLE} TO PUBLIC;")
 
@@ -82,6 +114,38 @@ def install(revision: str) -> None:
 def replace(revision: str, theme: str) -> None:
     """Install one theme as ``revision`` froze it."""
     _send(theme, (_root() / revision / f"{theme}.sql").read_text("utf-8"))
+
+
+def note() -> None:
+    """Write down on the schema what is installed now."""
+    from perdure.schema import fingerprint
+
+    _send("the fingerprint", f"COMMENT ON SCHEMA {ENGINE_SCHEMA} IS '{fingerprint.of_frozen(_root())}';")
+
+
+def refresh() -> None:
+    """Bring a database that an earlier state of the newest revision made to the state of now, where tables are equal.
+
+    Called at the end of every upgrade; mostly nothing is to be done. Raises ``InstallError``.
+    """
+    from perdure.schema import fingerprint
+
+    connection = op.get_bind()
+    found = fingerprint.read(connection.exec_driver_sql(fingerprint.READ).scalar())
+    wanted = fingerprint.of_frozen(_root())
+    if found == wanted:
+        return
+    if found is None or found.tables != wanted.tables:
+        raise OtherState(_OTHER_TABLES)
+    context.config.attributes["operators"] = connection.exec_driver_sql(_WHERE_OPERATORS).scalar() or "public"
+    try:
+        _send("the old functions", _MARK_OLD)
+        for theme, file in fingerprint.themes(_root()).items():
+            _send(theme, file.read_text("utf-8"))
+        _send("the old functions", _DROP_OLD)
+    except InstallError as error:
+        raise OtherState(f"{_CANNOT_REPLACE} ({error})") from error.__cause__
+    note()
 
 
 def restore(revision: str, theme: str) -> None:

@@ -46,4 +46,4 @@ def until_ended(user: Connection, instance: str) -> str:
 
 def rows(user: Connection, statement: str, *parameters: object) -> list[Any]:
     """All rows of a statement."""
-    return user.execute(statement, parameters or None).fetchall()  # type: ignore[arg-type]
+    return user.execute(statement, parameters or None).fetchall()

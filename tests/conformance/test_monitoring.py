@@ -38,7 +38,7 @@ def bob(place: Database) -> Iterator[Connection]:
 
 def listed(user: Connection, *parameters: object) -> list[Any]:
     marks = ", ".join(["%s"] * len(parameters))
-    return user.execute(f"SELECT * FROM df.list_instances({marks})", parameters or None).fetchall()  # type: ignore[arg-type]
+    return user.execute(f"SELECT * FROM df.list_instances({marks})", parameters or None).fetchall()
 
 
 def info(user: Connection, instance: str) -> Any:
@@ -73,7 +73,7 @@ def test_list_info_and_table_agree(alice: Connection) -> None:
 
 def test_columns_are_those_of_the_reference(alice: Connection) -> None:
     def columns(call: str) -> list[str]:
-        description = alice.execute(f"SELECT * FROM {call} LIMIT 0").description  # type: ignore[arg-type]
+        description = alice.execute(f"SELECT * FROM {call} LIMIT 0").description
         return [column.name for column in description or ()]
 
     basic = ["instance_id", "label", "function_name", "status", "execution_count", "output"]
@@ -94,8 +94,8 @@ def test_columns_are_those_of_the_reference(alice: Connection) -> None:
         "id", "label", "root_node", "status", "submitted_by", "database", "created_at", "updated_at", "completed_at",
     ]  # fmt: skip
     assert columns("df.nodes")[:15] == [
-        "id", "instance_id", "node_type", "query", "result_name", "left_node", "right_node", "status", "result", "error",
-        "submitted_by", "database", "created_at", "updated_at", "status_details",
+        "id", "instance_id", "node_type", "query", "result_name", "left_node", "right_node", "status", "result",
+        "error", "submitted_by", "database", "created_at", "updated_at", "status_details",
     ]  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def test_nobody_sees_the_workflows_of_others(alice: Connection, bob: Connection)
     assert listed(bob, None, 100, "hidden") == []
     assert info(bob, instance) is None
     for call in ("instance_executions", "instance_nodes", "history", "steps", "waiting", "signals", "check"):
-        assert bob.execute(f"SELECT * FROM df.{call}(%s)", [instance]).fetchall() == []  # type: ignore[arg-type]
+        assert bob.execute(f"SELECT * FROM df.{call}(%s)", [instance]).fetchall() == []
     assert bob.execute("SELECT * FROM df.instances WHERE id = %s", [instance]).fetchall() == []
     assert bob.execute("SELECT * FROM df.nodes WHERE instance_id = %s", [instance]).fetchall() == []
     assert value(bob, "df.explain(%s)", instance) == f"Instance '{instance}' not found"
@@ -202,7 +202,7 @@ def test_a_function_in_where_does_not_see_hidden_rows(alice: Connection, bob: Co
         ("df.nodes", "query"),
         ("df_engine.visible_history", "payload"),
     ):
-        bob.execute(f"SELECT count(*) FROM {relation} WHERE pg_temp.leak({column})")  # type: ignore[arg-type]
+        bob.execute(f"SELECT count(*) FROM {relation} WHERE pg_temp.leak({column})")
     assert [line for line in heard if "secret" in line or "TurnTaken" in line] == []
     assert value(bob, "count(*) FROM df_engine.visible_history h JOIN df.instances i ON i.id = h.instance_id") == value(
         bob, "count(*) FROM df_engine.visible_history"
@@ -221,7 +221,7 @@ def test_unknown_and_impossible_ids_give_no_rows(alice: Connection) -> None:
     for instance in ("00000000", "", "x", "no such id", "0" * 200, "ÄÖÜ"):
         assert info(alice, instance) is None
         for call in ("instance_executions", "instance_nodes", "history", "steps", "waiting", "signals", "check"):
-            assert alice.execute(f"SELECT * FROM df.{call}(%s)", [instance]).fetchall() == []  # type: ignore[arg-type]
+            assert alice.execute(f"SELECT * FROM df.{call}(%s)", [instance]).fetchall() == []
 
 
 def test_executions_of_a_single_one(alice: Connection) -> None:
@@ -238,7 +238,7 @@ def test_executions_of_a_single_one(alice: Connection) -> None:
 def executions(user: Connection, instance: str, *limit: int) -> list[Any]:
     marks = ", %s" * len(limit)
     return user.execute(
-        f"SELECT * FROM df.instance_executions(%s{marks})",  # type: ignore[arg-type]
+        f"SELECT * FROM df.instance_executions(%s{marks})",
         [instance, *limit],
     ).fetchall()
 
@@ -261,7 +261,8 @@ def test_error_columns_of_the_table(alice: Connection) -> None:
     )
     instance = ended(alice, block, status="failed")
     row = alice.execute(
-        "SELECT error, error_sqlstate, error_detail, error_hint, error_attempt, completed_at FROM df.instances WHERE id = %s",
+        "SELECT error, error_sqlstate, error_detail, error_hint, error_attempt, completed_at FROM df.instances"
+        " WHERE id = %s",
         [instance],
     ).fetchone()
     assert row is not None and "words" in row[0]

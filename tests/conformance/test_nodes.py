@@ -1,4 +1,4 @@
-"""df.nodes and df.instance_nodes: the graph as rows, what the history says of each, and what the statuses mean together."""
+"""df.nodes and df.instance_nodes: the graph as rows, what the history says of each, and what it means."""
 
 from __future__ import annotations
 
@@ -53,8 +53,9 @@ def stamp(node: dict[str, Any]) -> str:
 
 
 def test_nodes_are_rows_with_their_children_by_id(alice: Connection) -> None:
-    graph = """df.seq(df.as('SELECT 1 AS n', 'first'), df.if('SELECT true', df.join3('SELECT 2', 'SELECT 3', 'SELECT 4'),
-                      df.loop('SELECT 5', 'SELECT false')))"""
+    graph = """df.seq(df.as('SELECT 1 AS n', 'first'),
+                      df.if('SELECT true', df.join3('SELECT 2', 'SELECT 3', 'SELECT 4'),
+                            df.loop('SELECT 5', 'SELECT false')))"""
     instance = ended(alice, graph)
     found = {
         row[0]: row[1:]
@@ -65,7 +66,7 @@ def test_nodes_are_rows_with_their_children_by_id(alice: Connection) -> None:
         )
     }
     root = value(alice, "(SELECT root_node FROM df.instances WHERE id = %s)", instance)
-    assert all(re.fullmatch("[0-9a-f]{8}", node) for node in found) and len(found) == 10
+    assert all(re.fullmatch("[0-9a-f]{8}", node) for node in found) and len(found) == 11
     first, branch = found[root][3:]
     assert found[root][:3] == ("THEN", None, None)
     assert found[first] == ("SQL", "SELECT 1 AS n", "first", None, None)
@@ -180,8 +181,8 @@ def test_after_a_loop_with_a_branch(alice: Connection) -> None:
 def test_an_arm_of_an_earlier_iteration(alice: Connection) -> None:
     alice.execute("CREATE TABLE IF NOT EXISTS arms (n int)")
     choice = "df.if('SELECT count(*) = 1 FROM arms', 'SELECT 111', 'SELECT 222')"
-    graph = f"'SELECT 0' ~> df.loop('INSERT INTO arms VALUES (1)' ~> {choice}, 'SELECT count(*) < 2 FROM arms') ~> 'SELECT 7'"
-    instance = ended(alice, graph)
+    loop = f"df.loop('INSERT INTO arms VALUES (1)' ~> {choice}, 'SELECT count(*) < 2 FROM arms')"
+    instance = ended(alice, f"'SELECT 0' ~> {loop} ~> 'SELECT 7'")
     found = inferred(alice, instance)
     assert (found["SELECT 111"], found["SELECT 222"]) == ("skipped", "completed")
     first = next(node for node in nodes(alice, instance) if node["query"] == "SELECT 111")
@@ -191,8 +192,8 @@ def test_an_arm_of_an_earlier_iteration(alice: Connection) -> None:
 def test_nested_loops_leave_nothing_open(alice: Connection) -> None:
     alice.execute("CREATE TABLE IF NOT EXISTS inner_rounds (n int); CREATE TABLE IF NOT EXISTS outer_rounds (n int)")
     inner = "df.loop('INSERT INTO inner_rounds VALUES (1)', 'SELECT count(*) %% 2 = 1 FROM inner_rounds')"
-    graph = f"'SELECT 1' ~> df.loop({inner} ~> 'INSERT INTO outer_rounds VALUES (1)', 'SELECT count(*) < 3 FROM outer_rounds')"
-    instance = ended(alice, graph)
+    again = "'SELECT count(*) < 3 FROM outer_rounds'"
+    instance = ended(alice, f"'SELECT 1' ~> df.loop({inner} ~> 'INSERT INTO outer_rounds VALUES (1)', {again})")
     assert not {"running", "pending"} & {node["inferred_status"] for node in nodes(alice, instance)}
     assert value(alice, "count(*) FROM inner_rounds") == 6
 
