@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 from alembic import context
+from alembic.operations import Operations
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, pool
 
@@ -42,6 +43,15 @@ def prepare(connection: Connection) -> None:
         connection.exec_driver_sql(CREATE_SCHEMA)
 
 
+def upgrading() -> bool:
+    """Whether the command goes up to the newest revision: a program says so, alembic's own command line by its name."""
+    command = getattr(context.config.cmd_opts, "cmd", None)
+    named = command is not None and command[0].__name__ == "upgrade"
+    return bool(settings.get("upgrading") or named) and context.get_context().get_current_heads() == tuple(
+        context.script.get_heads()
+    )
+
+
 def clean_up(connection: Connection) -> None:
     """After the way down to nothing (the schema df has gone), leave nothing."""
     if connection.exec_driver_sql("SELECT pg_catalog.to_regnamespace('df')").scalar() is None:
@@ -58,6 +68,9 @@ def run_online() -> None:
         context.configure(connection=connection, **OPTIONS)
         with context.begin_transaction():
             context.run_migrations()
+            if upgrading():
+                with Operations.context(context.get_context()):
+                    install.refresh()
         clean_up(connection)
 
 

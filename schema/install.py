@@ -66,12 +66,12 @@ _ROUTINES = "pg_catalog.pg_proc p WHERE p.pronamespace IN ('df'::regnamespace, '
 _MARK_OLD = f"""
 DO $$ DECLARE _old regprocedure; BEGIN
     FOR _old IN SELECT p.oid FROM {_ROUTINES} LOOP
-        EXECUTE pg_catalog.format('ALTER ROUTINE %s SET df.stale = 1', _old);
+        EXECUTE pg_catalog.format('ALTER ROUTINE %s SET application_name = stale', _old);
     END LOOP;
 END $$"""
 _DROP_OLD = f"""
 DO $$ DECLARE _old regprocedure; BEGIN
-    FOR _old IN SELECT p.oid FROM {_ROUTINES} AND 'df.stale=1' = ANY (p.proconfig) LOOP
+    FOR _old IN SELECT p.oid FROM {_ROUTINES} AND 'application_name=stale' = ANY (p.proconfig) LOOP
         EXECUTE pg_catalog.format('DROP ROUTINE %s', _old);
     END LOOP;
 END $$"""

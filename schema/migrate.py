@@ -14,7 +14,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from perdure.schema import install
+from perdure.schema import fingerprint, install
+from perdure.schema.fingerprint import Fingerprint
 
 
 def operators_from_environment() -> str:
@@ -27,7 +28,9 @@ def upgrade(dsn: str, *, operators: str | None = None, revision: str = "head", f
 
     Raises ``psycopg`` or ``sqlalchemy`` errors, ``alembic.util.CommandError`` for an unknown revision.
     """
-    command.upgrade(_config(dsn, operators, frozen_root), revision)
+    config = _config(dsn, operators, frozen_root)
+    config.attributes["upgrading"] = True
+    command.upgrade(config, revision)
 
 
 def downgrade(dsn: str, revision: str = "base", *, frozen_root: Path | None = None) -> None:
@@ -54,6 +57,13 @@ def known() -> tuple[str, ...]:
     """Every revision that this release knows, newest first."""
     scripts = ScriptDirectory.from_config(_config("", None, None))
     return tuple(revision.revision for revision in scripts.walk_revisions())
+
+
+def noted(dsn: str) -> Fingerprint | None:
+    """Which state of the SQL the database was made from; None where that is not said."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(fingerprint.READ).fetchone()
+    return fingerprint.read(None if row is None else row[0])
 
 
 def current(dsn: str) -> str | None:

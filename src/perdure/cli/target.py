@@ -97,6 +97,25 @@ def require_schema(connection: psycopg.Connection[Any]) -> None:
         )
     with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
         require_revision(_one(connection, "SELECT max(version_num) FROM df_engine.alembic_version"), migrate.known())
+    _require_state(connection)
+
+
+def _require_state(connection: psycopg.Connection[Any]) -> None:
+    """Refuse tables of an earlier state of the revision that is open, and say so of functions."""
+    from perdure.schema import fingerprint
+
+    found = fingerprint.read(_one(connection, fingerprint.READ))
+    ours = (fingerprint.of_frozen(), fingerprint.of_living())  # equal in every release
+    if found in ours:
+        return
+    if found is None or found.tables not in [one.tables for one in ours]:
+        raise Refused(
+            f"the schema of {connection.info.dbname} was installed from an earlier state of its revision: "
+            "run `perdure migrate`, which says what can be done"
+        )
+    click.echo(
+        "Warning: the functions in the database are of another state than this perdure: run `perdure migrate`", err=True
+    )
 
 
 def require_revision(found: str | None, known: tuple[str, ...]) -> None:
