@@ -49,6 +49,9 @@ SELECT df_engine.idle_v1(%s, %s, %s)
 -- name: release
 SELECT df_engine.release_v1(%s, %s, %s::pg_catalog.bytea[])
 
+-- name: postpone
+SELECT df_engine.postpone_v1(%s, %s, %s::pg_catalog.bytea[])
+
 -- name: deregister
 SELECT df_engine.deregister_v1(%s, %s)
 

@@ -159,7 +159,7 @@ DECLARE
     _alone boolean := json_array_length(_turns) = 1;
 BEGIN
     IF _alone THEN
-        SET LOCAL lock_timeout = '1s';
+        SET LOCAL lock_timeout = '200ms';
     END IF;
     n := -1;
     FOR _t IN SELECT * FROM json_populate_recordset(NULL::df_engine.turn, _turns) LOOP

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
+
 from perdure.eventstore import codec
-from perdure.eventstore.engine import Claimed, Engine, new_token, token_hash
+from perdure.eventstore.engine import Answer, Claimed, Engine, new_token, token_hash
 from perdure.instances import Entry, Instances
 from perdure.orchestrator.execution import Activity, Execution, Turn
 from perdure.registry import Registry
@@ -17,6 +19,7 @@ from perdure.registry import Registry
 log = logging.getLogger("perdure")
 
 ROUNDS = 20
+LOCKED_ROUNDS = 2
 
 
 @dataclass(slots=True)
@@ -61,6 +64,7 @@ class Pending:
     following: Activity | None = None
     following_token: str = ""
     timers: list[datetime] = field(default_factory=list)
+    locked: int = 0
 
 
 class Turns:
@@ -91,16 +95,23 @@ class Turns:
 
     def _take(self, pending: list[Pending]) -> list[Lease]:
         leases: list[Lease] = []
+        locked: list[Pending] = []
         for _ in range(ROUNDS):
             if not pending:
                 break
             ready = self._load(pending)
             decided = [turn for turn in ready if self._decide(turn)]
             pending = self._commit(decided, leases)
-        if pending:
-            log.debug("turns put back", extra={"instances": [turn.instance_id for turn in pending]})
-            self._engine.mine("release", [token_hash(turn.token) for turn in pending])
+            locked += [turn for turn in pending if turn.locked >= LOCKED_ROUNDS]
+            pending = [turn for turn in pending if turn.locked < LOCKED_ROUNDS]
+        self._put_back("release", pending)
+        self._put_back("postpone", locked)
         return leases
+
+    def _put_back(self, how: str, turns: list[Pending]) -> None:
+        if turns:
+            log.debug("turns put back", extra={"how": how, "instances": [turn.instance_id for turn in turns]})
+            self._engine.mine(how, [token_hash(turn.token) for turn in turns])
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -228,7 +239,10 @@ class Turns:
         if not decided:
             return []
         again = []
-        answers = self._engine.commit_turns([turn.message for turn in decided])
+        try:
+            answers = self._engine.commit_turns([turn.message for turn in decided])
+        except psycopg.errors.LockNotAvailable:
+            answers = [Answer("busy", None, datetime.now(UTC))] * len(decided)
         for turn, answer in zip(decided, answers, strict=True):
             entry = turn.entry
             assert entry is not None
@@ -241,6 +255,7 @@ class Turns:
                     self._instances.put(entry)
             elif answer.outcome in ("conflict", "busy"):
                 turn.entry, turn.now, turn.following, turn.timers = None, None, None, []
+                turn.locked += answer.outcome == "busy"
                 again.append(turn)
         return again
 

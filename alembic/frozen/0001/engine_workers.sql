@@ -155,6 +155,24 @@ BEGIN
     RETURN _n;
 END $$;
 
+-- Give turns back whose instances somebody has locked (a cancel in a transaction that stays open). Each time they wait
+-- longer, so that however many there are, the turns of others come first.
+CREATE OR REPLACE FUNCTION df_engine.postpone_v1(_worker_id bigint, _key text, _hashes bytea[]) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+    _n integer;
+BEGIN
+    WITH free AS (
+        SELECT t.bucket, t.instance_id, t.seq FROM df_engine.tasks t
+            WHERE t.worker_id = _worker_id AND t.token_hash = ANY (_hashes) FOR UPDATE SKIP LOCKED)
+    UPDATE df_engine.tasks t SET worker_id = NULL, token_hash = NULL, leased_at = NULL, losses = t.losses + 1,
+            visible_at = clock_timestamp() + make_interval(secs => least(10, 0.1 * 2 ^ least(t.losses, 10)))
+        FROM free WHERE t.bucket = free.bucket AND t.instance_id = free.instance_id AND t.seq = free.seq;
+    GET DIAGNOSTICS _n = ROW_COUNT;
+    RETURN _n;
+END $$;
+
 CREATE OR REPLACE FUNCTION df_engine.deregister_v1(_worker_id bigint, _key text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
