@@ -299,9 +299,27 @@ CREATE OR REPLACE FUNCTION df_engine.park_v1(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+    _i df_engine.instances;
+    _now timestamptz := clock_timestamp();
 BEGIN
-    UPDATE df_engine.instances i SET parked = left(_reason, 4000), updated_at = clock_timestamp()
-        WHERE i.bucket = _bucket AND i.instance_id = _instance_id AND df_engine.serves(_w, i.owner);
+    SELECT * INTO _i FROM df_engine.instances i
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id AND i.ended_at IS NULL FOR NO KEY UPDATE;
+    IF NOT FOUND OR NOT df_engine.serves(_w, _i.owner) THEN
+        RETURN;
+    ELSIF _i.status = 'cancelled' THEN
+        -- It was cancelled: nobody has to be able to read it any more.
+        PERFORM df_engine.append_facts(_i, ARRAY['ExecutionCancelled'],
+                                       ARRAY[coalesce((SELECT h.payload FROM df_engine.history h
+                                                       WHERE h.bucket = _bucket AND h.instance_id = _instance_id
+                                                         AND h.execution_id = _i.execution_id AND h.kind = 'CancelRequested'
+                                                       ORDER BY h.seq LIMIT 1), '{}')], _now);
+        PERFORM df_engine.clear_work(_bucket, _instance_id, true);
+        UPDATE df_engine.instances i SET ended_at = _now WHERE i.bucket = _bucket AND i.instance_id = _instance_id;
+        PERFORM df_engine.wake_holders();
+        RETURN;
+    END IF;
+    UPDATE df_engine.instances i SET parked = left(_reason, 4000), updated_at = _now
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id;
     UPDATE df_engine.tasks t SET visible_at = 'infinity', worker_id = NULL, token_hash = NULL, leased_at = NULL
         WHERE t.bucket = _bucket AND t.instance_id = _instance_id AND t.seq = 0 AND t.worker_id = _w.worker_id;
 END $$;
