@@ -24,8 +24,9 @@ BEGIN
 END $$;
 
 -- Newest first, from after a place on. The conditions are put in only where they are asked for, so that each case gets the
--- plan that fits it. The owner is named where the caller sees nobody else's, for the index's sake, and as a subquery: with the
--- value known, the planner thinks that bucket and id are independent, expects few rows, and sorts all of them.
+-- plan that fits it: most workflows have completed, and are read in their order until there are enough; those that have not
+-- are few, have an index of their own, and are sorted. The owner is named where the caller sees nobody else's, for the
+-- index's sake.
 CREATE OR REPLACE FUNCTION df_engine.listed(
     _status text, _label text, _after timestamptz, _after_id text, _limit integer
 )
@@ -33,16 +34,16 @@ RETURNS TABLE (bucket smallint, instance_id text, label text, status text, creat
                execution_id integer, head_seq integer)
 LANGUAGE plpgsql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN QUERY EXECUTE
-        'SELECT l.bucket, l.instance_id, l.label, l.status, l.created_at, l.ended_at, l.execution_id, l.head_seq
-         FROM df_engine.listed_instances l WHERE true'
-        || CASE WHEN df_engine.sees_all() THEN '' ELSE ' AND l.owner = (SELECT quote_ident(current_user)::regrole)' END
-        || CASE WHEN _status IS NULL THEN '' WHEN _status = 'completed' THEN ' AND l.status = $1'
-                ELSE ' AND l.status = $1 AND l.status <> ''completed''' END
-        || CASE WHEN _label IS NULL THEN '' ELSE ' AND l.label = $2' END
-        || CASE WHEN _after IS NULL THEN ''
-                ELSE ' AND l.created_at <= $3 AND (l.created_at < $3 OR l.instance_id > $4)' END
-        || ' LIMIT $5'
+    RETURN QUERY EXECUTE concat(
+        'SELECT l.bucket, l.instance_id, l.label, l.status, l.created_at, l.ended_at, l.execution_id, l.head_seq FROM ',
+        CASE WHEN coalesce(_status, 'completed') = 'completed' THEN 'df_engine.listed_instances l WHERE true'
+             ELSE 'df_engine.visible_instances l WHERE l.status <> ''completed''' END,
+        CASE WHEN _status IS NOT NULL THEN ' AND l.status = $1' END,
+        CASE WHEN NOT df_engine.sees_all() THEN ' AND l.owner = (SELECT quote_ident(current_user)::regrole)' END,
+        CASE WHEN _label IS NOT NULL THEN ' AND l.label = $2' END,
+        CASE WHEN _after IS NOT NULL THEN ' AND l.created_at <= $3 AND (l.created_at < $3 OR l.instance_id > $4)' END,
+        CASE WHEN _status <> 'completed' THEN ' ORDER BY l.created_at DESC, l.instance_id' END,
+        ' LIMIT $5')
         USING _status, _label, _after, _after_id, _limit;
 END $$;
 

@@ -42,11 +42,13 @@ CREATE OR REPLACE VIEW df_engine.visible_results WITH (security_barrier) AS
     WHERE i.owner = quote_ident(current_user)::regrole
        OR (SELECT df_engine.sees_all());
 
--- Newest first within the barrier: ORDER BY from outside does not reach the index through it.
+-- Newest first within the barrier: ORDER BY from outside does not reach the index through it. LATERAL with a LIMIT, since
+-- the planner thinks that bucket and id are independent, expects next to nothing of the join, and would do it all.
 CREATE OR REPLACE VIEW df_engine.listed_instances WITH (security_barrier) AS
     SELECT s.bucket, s.instance_id, s.owner, s.label, i.status, s.created_at, i.ended_at, i.execution_id, i.head_seq
     FROM df_engine.starts s
-    JOIN df_engine.instances i ON i.bucket = s.bucket AND i.instance_id = s.instance_id
+    CROSS JOIN LATERAL (SELECT k.status, k.ended_at, k.execution_id, k.head_seq FROM df_engine.instances k
+                        WHERE k.bucket = s.bucket AND k.instance_id = s.instance_id LIMIT 1) i
     WHERE s.owner = quote_ident(current_user)::regrole OR (SELECT df_engine.sees_all())
     ORDER BY s.created_at DESC, s.instance_id;
 

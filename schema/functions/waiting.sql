@@ -64,7 +64,7 @@ BEGIN
                     WHEN t.worker_id IS NOT NULL THEN 'running'
                     WHEN t.visible_at > statement_timestamp() THEN 'retrying'
                     WHEN t.seq IS NOT NULL THEN 'queued' ELSE 'cancelled' END,
-               coalesce(o.lost, 0) + 1 - (t.seq IS NOT NULL AND t.worker_id IS NULL AND o.lost > 0)::integer,
+               coalesce(o.lost, 0) + 1 - (t.seq IS NOT NULL AND t.worker_id IS NULL AND coalesce(o.lost, 0) > 0)::integer,
                s.recorded_at, t.leased_at, o.at, o.failure->>'message', o.failure->>'sqlstate', o.failure->>'detail',
                o.failure->>'hint', coalesce(o.autocommit, false)
         FROM df_engine.visible_instances i
