@@ -249,6 +249,8 @@ DECLARE
     _late timestamptz;
     _t df_engine.tasks;
     _owner regrole := CASE WHEN NOT _w.serves_all THEN _w.login END;
+    -- After a restore: what reaches outside this database (HTTP, other databases) waits until an operator says so.
+    _held boolean := df_engine.setting('hold_outbound') = 'on';
 BEGIN
     PERFORM df_engine.drain_inbox(200, _owner), df_engine.fire_timers(200, _owner);
     IF _full THEN
@@ -257,12 +259,15 @@ BEGIN
     END IF;
     IF _steps > 0 THEN
         _free := df_engine.free_connections(_w.serves_all);
-        IF _free = 0 AND df_engine.setting('execution_acquire_timeout')::double precision > 0 THEN
-            _late := clock_timestamp() - make_interval(
-                secs => df_engine.setting('execution_acquire_timeout')::double precision);
-        END IF;
     END IF;
-    capped := _free IS NOT NULL;
+    IF df_engine.setting('execution_acquire_timeout')::double precision > 0 THEN
+        _late := clock_timestamp() - make_interval(
+            secs => df_engine.setting('execution_acquire_timeout')::double precision);
+    END IF;
+    IF _held THEN
+        _http := 0;
+    END IF;
+    capped := _free IS NOT NULL OR _held;
     FOREACH _what IN ARRAY ARRAY['turn', 'sql', 'http', 'late'] LOOP
         _limit := CASE _what WHEN 'turn' THEN _turns WHEN 'sql' THEN least(_steps, _free) WHEN 'http' THEN _http
                              ELSE CASE WHEN _late IS NOT NULL THEN 100 ELSE 0 END END;
@@ -273,6 +278,7 @@ BEGIN
                     AND t.task_no >= _mark AND t.visible_at <= clock_timestamp() AND t.interpreter <= _w.interpreter
                     AND (_w.serves_all OR t.owner = _w.login) AND t.owner::oid <> ALL (_except)
                     AND (NOT overdue OR t.queued_at < _late)
+                    AND (NOT _held OR t.database IS NULL OR t.seq = 0)
                   ORDER BY t.task_no LIMIT _limit FOR UPDATE SKIP LOCKED LOOP
             token := replace(gen_random_uuid()::text, '-', '');
             clock := clock_timestamp();

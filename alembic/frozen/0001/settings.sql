@@ -33,6 +33,8 @@ FROM (VALUES
      'The longest graph that df.start() takes'),
     ('max_payload_bytes', '16777216', 'int', 1024, 209715200, false,
      'The largest signal data, and the largest value of a variable'),
+    ('hold_outbound', 'off', 'bool', NULL, NULL, false,
+     'Whether HTTP steps and steps in other databases wait, as after a restore; perdure fence sets it'),
     ('http_enabled', 'on', 'bool', NULL, NULL, false,
      'Whether df.http() and df.http_multipart() can be built and run'),
     ('http_max_request_bytes', '16777216', 'int', 1024, 1073741823, false,
