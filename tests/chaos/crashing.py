@@ -1,0 +1,150 @@
+"""One scenario with one fault at one point: run it, let others finish it, check."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from chaos.checks import check_invariants, check_scenario, history, kinds
+from chaos.nursery import Nursery, nursery
+from chaos.scenarios import TABLES, Scenario
+from chaos.wire import Fault, Point, Proxy, proxied
+from cluster import WORKER, Cluster, Database, copy_template, drop_database
+from waiting import ENDED, status, wait_until
+
+PATIENCE = 60.0
+QUICK: dict[str, Any] = {"lease_seconds": 1.0, "poll_seconds": 0.5, "slots": 2, "http_slots": 0, "log_level": "warning"}
+
+
+@dataclass(slots=True)
+class Stage:
+    """A database with the tables of the scenarios, used for one run after the other."""
+
+    database: Database
+    nursery: Nursery
+    clean: dict[str, tuple[list[Point], Counter[str]]] = field(default_factory=dict)
+
+    def worker(self, proxy: Proxy | None = None) -> Any:
+        """Start a worker, by way of a proxy if one is given."""
+        dsn, role_dsn = self.database.dsn(WORKER), self.database.role_dsn
+        if proxy is not None:
+            dsn, role_dsn = proxy.dsn(dsn), proxy.dsn(role_dsn)
+        return self.nursery.start(dsn, role_dsn, **QUICK)
+
+
+@contextlib.contextmanager
+def stage(cluster: Cluster, template: str, name: str, folder: Path) -> Iterator[Stage]:
+    """A stage that is gone afterwards."""
+    database = copy_template(cluster, template, name)
+    try:
+        with database.connect("alice") as alice:
+            alice.execute(TABLES)
+        with nursery(folder) as children:
+            yield Stage(database, children)
+    finally:
+        drop_database(cluster, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run."""
+
+    instance_id: str
+    points: list[Point]
+    happened: bool
+    seconds: float
+
+
+def run_scenario(at: Stage, scenario: Scenario, fault: Fault | None = None) -> Outcome:
+    """Run a scenario, with or without a fault, and check everything. Raises AssertionError."""
+    with proxied(at.database.dsn(WORKER)) as proxy, at.database.admin() as admin:
+        first = at.worker(proxy)
+        wait_until(lambda: _ready(admin), PATIENCE, f"a worker that is idle: {first.log}")
+        proxy.arm(first.pid, fault)
+        began = time.monotonic()
+        with at.database.connect("alice") as alice:
+            row = alice.execute(f"SELECT df.start({scenario.expression})").fetchone()
+            assert row is not None
+            instance_id = str(row[0])
+            second = None
+            if fault is not None:
+                wait_until(
+                    lambda: fault.happened.is_set() or status(alice, instance_id) in ENDED or _waits(scenario),
+                    PATIENCE,
+                    "the fault",
+                )
+                if fault.how.startswith("kill") and fault.happened.is_set():
+                    first.gone(PATIENCE)
+            if scenario.act is not None:
+                scenario.act(alice, instance_id)
+            if fault is not None and fault.how.startswith("kill"):
+                wait_until(
+                    lambda: fault.happened.is_set() or status(alice, instance_id) in ENDED, PATIENCE, "the fault"
+                )
+                second = at.worker()
+            try:
+                wait_until(lambda: _ended(admin, instance_id), PATIENCE, "the end")
+            except AssertionError as error:
+                logs = first.log + (second.log if second else "")
+                raise AssertionError(f"{error}\n{history(admin, instance_id)}\n{logs}") from None
+        seconds = time.monotonic() - began
+        proxy.disarm()
+        _check(at, admin, scenario, instance_id)
+        if fault is not None and fault.held is not None:
+            proxy.deliver_late()
+            _check(at, admin, scenario, instance_id)
+        for child in (first, second):
+            if child is not None:
+                child.kill()
+        _forget_workers(admin)
+        return Outcome(instance_id, list(proxy.seen), fault is not None and fault.happened.is_set(), seconds)
+
+
+def _ready(admin: psycopg.Connection[Any]) -> bool:
+    row = admin.execute("SELECT bool_or(idle) FROM df_engine.workers").fetchone()
+    return bool(row and row[0])
+
+
+def _waits(scenario: Scenario) -> bool:
+    """Whether a scenario needs something from outside before it can go on."""
+    return scenario.act is not None
+
+
+def _ended(admin: psycopg.Connection[Any], instance_id: str) -> bool:
+    row = admin.execute(
+        "SELECT ended_at IS NOT NULL FROM df_engine.instances WHERE instance_id = %s", [instance_id]
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _forget_workers(admin: psycopg.Connection[Any]) -> None:
+    """Dead workers leave rows behind for ten leases; the next run must not see them."""
+    admin.execute("DELETE FROM df_engine.sessions")
+    admin.execute("DELETE FROM df_engine.workers")
+
+
+def _check(at: Stage, admin: psycopg.Connection[Any], scenario: Scenario, instance_id: str) -> None:
+    assert status(admin, instance_id) == scenario.status, history(admin, instance_id)
+    check_scenario(admin, scenario, instance_id)
+    check_invariants(admin, [instance_id])
+    if scenario.name in at.clean:
+        expected = at.clean[scenario.name][1]
+        found = kinds(admin, instance_id, scenario.varies)
+        assert found == expected, (
+            f"{scenario.name}: {found - expected} too many, {expected - found} too few\n{history(admin, instance_id)}"
+        )
+
+
+def clean_run(at: Stage, scenario: Scenario) -> list[Point]:
+    """Run without a fault: the points of the scenario, remembered with the number of its events."""
+    outcome = run_scenario(at, scenario)
+    with at.database.admin() as admin:
+        at.clean[scenario.name] = (outcome.points, kinds(admin, outcome.instance_id, scenario.varies))
+    return outcome.points

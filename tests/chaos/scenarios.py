@@ -1,0 +1,165 @@
+"""Small workflows, one for each kind of node and each way of running a step, and what they must have done in the end.
+
+A step's effect is a row of ``effects (instance, step)``. Rows written inside a step's transaction must be there exactly
+as often as said; those of steps that run outside one, at least so often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from waiting import wait_until
+
+TABLES = """
+CREATE TABLE effects (instance text NOT NULL, step text NOT NULL, key text, at timestamptz DEFAULT clock_timestamp());
+CREATE INDEX ON effects (instance);
+CREATE TABLE counters (instance text PRIMARY KEY, n integer NOT NULL);
+CREATE SEQUENCE attempts;
+CREATE FUNCTION effect(_instance text, _step text) RETURNS bigint LANGUAGE sql AS
+    $$INSERT INTO effects (instance, step) VALUES (_instance, _step);
+      SELECT count(*) FROM effects WHERE instance = _instance AND step = _step$$;
+-- Fails in a way that a repetition cures, every other time it is called.
+CREATE FUNCTION flaky(_instance text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO effects (instance, step) VALUES (_instance, 'flaky');
+    IF nextval('attempts') % 2 = 1 THEN
+        RAISE EXCEPTION 'not now' USING ERRCODE = '40001';
+    END IF;
+END $$;
+CREATE PROCEDURE commits(_instance text, _key text) LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO effects (instance, step, key) VALUES (_instance, 'outside', _key);
+    COMMIT;
+END $$;
+"""
+
+
+def effect(step: str) -> str:
+    """A step that returns no rows (one message with its completion)."""
+    return f"$w$INSERT INTO effects (instance, step) VALUES ('{{sys_instance_id}}', '{step}')$w$"
+
+
+def counted(step: str) -> str:
+    """A step that returns how often it has been done (its completion follows in a message with COMMIT)."""
+    return f"$w$SELECT effect('{{sys_instance_id}}', '{step}') AS n$w$"
+
+
+Action = Callable[[psycopg.Connection[Any], str], None]
+
+
+def _sends(*names: str) -> Action:
+    def act(connection: psycopg.Connection[Any], instance_id: str) -> None:
+        for name in names:
+            connection.execute("SELECT df.signal(%s, %s, '{}')", [instance_id, name])
+
+    return act
+
+
+def _cancels_after(step: str) -> Action:
+    def act(connection: psycopg.Connection[Any], instance_id: str) -> None:
+        wait_until(lambda: effects(connection, instance_id).get(step), 60, f"{step} of {instance_id}")
+        connection.execute("SELECT df.cancel(%s, 'enough')", [instance_id])
+
+    return act
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A workflow (an SQL expression), what is done to it from outside, and what must come of it."""
+
+    name: str
+    expression: str
+    effects: dict[str, int]
+    status: str = "completed"
+    at_least: frozenset[str] = frozenset()
+    act: Action | None = None
+    error: str | None = None
+    varies: frozenset[str] = field(default_factory=frozenset)  # kinds of events whose number is not always the same
+
+
+def effects(connection: psycopg.Connection[Any], instance_id: str) -> dict[str, int]:
+    """How often each step of an instance has taken effect."""
+    rows = connection.execute("SELECT step, count(*) FROM effects WHERE instance = %s GROUP BY step", [instance_id])
+    return dict(rows.fetchall())
+
+
+SCENARIOS = [
+    Scenario("sequence", f"{effect('a')} ~> {effect('b')} ~> {effect('c')}", {"a": 1, "b": 1, "c": 1}),
+    Scenario(
+        "results",
+        f"{counted('a')} |=> 'r' ~> $w$SELECT effect('{{sys_instance_id}}', 'b' || $r)$w$ ~> {effect('c')}",
+        {"a": 1, "b1": 1, "c": 1},
+    ),
+    Scenario(
+        "if",
+        f"($w$SELECT effect('{{sys_instance_id}}', 'a') = 1$w$ ?> {effect('yes')} !> {effect('no')}) ~> {effect('z')}",
+        {"a": 1, "yes": 1, "z": 1},
+    ),
+    Scenario(
+        "if_rows",
+        f"{counted('a')} |=> 'r' ~> df.if_rows('r', {counted('some')}, {effect('none')})",
+        {"a": 1, "some": 1},
+    ),
+    Scenario(
+        "join",
+        f"df.join3({effect('a')}, {counted('b')} ~> {effect('c')}, {counted('d')}) ~> {effect('z')}",
+        {"a": 1, "b": 1, "c": 1, "d": 1, "z": 1},
+    ),
+    Scenario("race", f"(df.sleep(60) | {effect('a')}) ~> {effect('z')}", {"a": 1, "z": 1}),
+    Scenario(
+        "root loop",
+        f"df.loop({effect('a')}, $w$SELECT effect('{{sys_instance_id}}', 'b') < 3$w$)",
+        {"a": 3, "b": 3},
+    ),
+    Scenario(
+        "loop",
+        f"{effect('a')} ~> df.loop({counted('b')} |=> 'n' ~> ($w$SELECT $n >= 3$w$ ?> df.break('$n') !> {effect('c')}),"
+        f" $w$SELECT true$w$) ~> {effect('z')}",
+        {"a": 1, "b": 3, "c": 2, "z": 1},
+    ),
+    Scenario("sleep", f"{effect('a')} ~> df.sleep(1) ~> {effect('b')}", {"a": 1, "b": 1}),
+    Scenario(
+        "signals",
+        f"df.wait_for_signal('one') ~> {effect('a')} ~> (df.wait_for_signal('two') & df.wait_for_signal('two', 60))"
+        f" ~> {effect('b')} ~> df.wait_for_signal('never', 1) ~> {effect('c')}",
+        {"a": 1, "b": 1, "c": 1},
+        act=_sends("two", "one"),
+    ),
+    Scenario(
+        "instance",
+        f"$w$SELECT df.start('SELECT effect(''{{sys_instance_id}}'', ''child'')')$w$ |=> 'child'"
+        f" ~> df.wait_for_instance('$child', 60) ~> {effect('a')}",
+        {"a": 1, "child": 1},
+    ),
+    Scenario(
+        "retry",
+        f"{effect('a')} ~> $w$SELECT flaky('{{sys_instance_id}}')$w$ ~> {effect('b')}",
+        {"a": 1, "flaky": 1, "b": 1},
+    ),
+    Scenario(
+        "failure",
+        f"{effect('a')} ~> {counted('b')} ~> $w$SELECT 1 / 0$w$ ~> {effect('never')}",
+        {"a": 1, "b": 1},
+        status="failed",
+        error="division by zero",
+    ),
+    Scenario(
+        "autocommit",
+        f"{effect('a')} ~> $w$CALL commits('{{sys_instance_id}}', '{{sys_step_key}}')$w$ ~> {effect('b')}",
+        {"a": 1, "outside": 1, "b": 1},
+        at_least=frozenset({"outside"}),
+    ),
+    Scenario(
+        "cancel",
+        f"{effect('a')} ~> (df.sleep(60) & df.wait_for_signal('never')) ~> {effect('never')}",
+        {"a": 1},
+        status="cancelled",
+        act=_cancels_after("a"),
+        varies=frozenset({"BranchOpened", "TimerSet", "SignalAwaited", "TimerCancelled"}),
+    ),
+]
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
