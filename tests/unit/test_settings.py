@@ -22,11 +22,17 @@ def test_command_line_beats_environment_beats_default():
         ({"PERDURE_DSN": "dbname=a", "PERDURE_SLOTS": "many"}, "PERDURE_SLOTS must be a number, not 'many'"),
         ({"PERDURE_DSN": "dbname=a", "PERDURE_SLOTS": "0"}, "slots must be from 1 to 1000, not 0"),
         ({"PERDURE_DSN": "dbname=a", "PERDURE_LOG_LEVEL": "loud"}, "log_level"),
+        ({"PERDURE_DSN": "dbname=a", "PERDURE_POOLED": "perhaps"}, "PERDURE_POOLED must be on or off, not 'perhaps'"),
     ],
 )
 def test_impossible_value_is_named(environment, words):
     with pytest.raises(SettingsError, match=words):
         settings.from_environment(environment)
+
+
+@pytest.mark.parametrize(("text", "pooled"), [("on", True), ("1", True), ("False", False), ("", False)])
+def test_switch_is_read_in_the_usual_words(text, pooled):
+    assert settings.from_environment({"PERDURE_DSN": "dbname=a", "PERDURE_POOLED": text}).pooled is pooled
 
 
 def test_other_role_gets_no_password_of_the_workers_login():
