@@ -1,0 +1,38 @@
+"""``perdure fence``: hold what reaches outside the database, as after a restore to a point in time."""
+
+from __future__ import annotations
+
+import click
+
+from perdure.cli import target
+from perdure.cli.target import dsn_option
+
+_SET = "UPDATE df.settings SET value = %s WHERE name = 'hold_outbound'"
+_HELD = (
+    "SELECT df_engine.setting('hold_outbound') = 'on', "
+    "(SELECT count(*) FROM df_engine.tasks WHERE lane = 'http' OR (seq > 0 AND database IS NOT NULL))"
+)
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["on", "off", "status"]), default="status")
+@dsn_option
+def fence(what: str, dsn: str | None) -> None:
+    """Hold outbound steps, or let them go.
+
+    After a restore to a point in time the workflows of that instant go on, and what they sent outside since then would
+    be sent again. `on` before the workers start keeps HTTP steps and steps in other databases waiting; everything else
+    goes on. Look, and then say `off`. It is the setting hold_outbound; only the schema's owner may change it.
+
+    \b
+    Examples:
+      perdure fence on
+      perdure fence status
+      perdure fence off
+    """
+    with target.connected(target.resolve(dsn, "owner")) as connection, target.refusals():
+        if what != "status":
+            connection.execute(_SET, (what,))
+        held, waiting = connection.execute(_HELD).fetchone() or (False, 0)
+    state = "held" if held else "not held"
+    click.echo(f"outbound steps are {state}; {waiting} of them {'waits' if waiting == 1 else 'wait'} or run")
