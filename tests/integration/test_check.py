@@ -115,6 +115,10 @@ TWICE = """INSERT INTO df_engine.history
            CASE n WHEN 1 THEN '{"marks":[]}' ELSE h.payload END, now()
     FROM df_engine.history h JOIN df_engine.instances i USING (bucket, instance_id), generate_series(1, 2) n
     WHERE h.instance_id = THE_ID AND h.kind = 'SignalConsumed'"""
+UNHEARD = """INSERT INTO df_engine.history
+    SELECT bucket, instance_id, 1, head_seq + n, CASE n WHEN 1 THEN 'SignalReceived' ELSE 'TurnTaken' END,
+           CASE n WHEN 1 THEN '{"name":"p"}' ELSE '{"marks":[]}' END, now()
+    FROM df_engine.instances, generate_series(1, 2) n WHERE instance_id = THE_ID"""
 ANOTHER_TASK = """INSERT INTO df_engine.tasks
         (bucket, instance_id, seq, execution_id, lane, kind, owner, queue, interpreter, queued_at, visible_at)
     SELECT bucket, instance_id, 0, 1, 'turn', 'turn', owner, 'default', 1, now(), now()
@@ -151,9 +155,7 @@ DAMAGES = {
     ),
     "a step that ended twice": (
         "done",
-        added("i + 40", "ActivityCompleted", '{"of":3}', "kind = 'ActivityScheduled' AND seq = 3").replace(
-            "i +", "seq +"
-        ),
+        added("seq + 40", "ActivityCompleted", '{"of":3}', "kind = 'ActivityScheduled' AND seq = 3"),
         "step ended more than once",
     ),
     "a lost step": ("step", gone("tasks"), "step lost"),
@@ -189,7 +191,7 @@ DAMAGES = {
     "a result that is still named": ("keeps", gone("results"), "result lost"),
     "an undelivered signal": (
         "plain",
-        events("""kind = 'SignalReceived', payload = '{"name":"p"}'""", "kind = 'TurnTaken'"),
+        UNHEARD,
         "signal not delivered",
     ),
     "a task of another execution": ("step", changed("tasks", "execution_id = 2"), "task of another execution"),
@@ -270,28 +272,31 @@ def test_the_command(stories: tuple[Database, dict[str, str]]) -> None:
 def test_no_false_alarm_while_everything_moves(
     cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with served(cluster, template, tmp_path_factory.mktemp("workers")) as database:
-        with database.connect() as alice, database.connect(OWNER) as owner:
-            alice.execute("CREATE TABLE moved (n int)")
-            graph = """df.join3('SELECT 1' ~> df.sleep(0) ~> 'SELECT 2',
-                                df.race(df.wait_for_signal('x', 1), df.loop('INSERT INTO moved VALUES (1)')),
-                                df.loop('SELECT pg_sleep(0.01)', 'SELECT random() < 0.8')) ~> 'SELECT 3'"""
-            open_ones = [start(alice, graph) for _ in range(12)]
-            looks = 0
+    with (
+        served(cluster, template, tmp_path_factory.mktemp("workers")) as database,
+        database.connect() as alice,
+        database.connect(OWNER) as owner,
+    ):
+        alice.execute("CREATE TABLE moved (n int)")
+        graph = """df.join3('SELECT 1' ~> df.sleep(0) ~> 'SELECT 2',
+                            df.race(df.wait_for_signal('x', 1), df.loop('INSERT INTO moved VALUES (1)')),
+                            df.loop('SELECT pg_sleep(0.01)', 'SELECT random() < 0.8')) ~> 'SELECT 3'"""
+        open_ones = [start(alice, graph) for _ in range(12)]
+        looks = 0
 
-            def all_ended() -> bool:
-                nonlocal looks
-                looks += 1
-                for eyes in (alice, owner):
-                    assert rows(eyes, "SELECT * FROM df.check()") == []
-                for instance in open_ones[::3]:
-                    value(alice, "df.signal(%s, 'x')", instance)
-                if looks == 2:
-                    value(alice, "df.cancel(%s)", open_ones[1])
-                return not value(alice, "(SELECT count(*) FROM df.instances WHERE ended_at IS NULL)")
+        def all_ended() -> bool:
+            nonlocal looks
+            looks += 1
+            for eyes in (alice, owner):
+                assert rows(eyes, "SELECT * FROM df.check()") == []
+            for instance in open_ones[::3]:
+                value(alice, "df.signal(%s, 'x')", instance)
+            if looks == 2:
+                value(alice, "df.cancel(%s)", open_ones[1])
+            return not value(alice, "(SELECT count(*) FROM df.instances WHERE ended_at IS NULL)")
 
-            wait_until(all_ended, 60)
-            assert looks > 2
-            ended(alice, "'SELECT 1'")
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                alice.execute("SELECT * FROM df_engine.history")
+        wait_until(all_ended, 60)
+        assert looks > 2
+        ended(alice, "'SELECT 1'")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            alice.execute("SELECT * FROM df_engine.history")
