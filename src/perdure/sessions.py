@@ -168,7 +168,7 @@ class Sessions:
         return {"name": role, "proxy": proxy}
 
     def _refused(self, owner: int, role: str, where: str, error: psycopg.Error | WrongRole) -> Exception:
-        message = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        message = _last_words(error)
         words = f"Failed to connect to database '{where}' as '{role}': {message}"
         sqlstate = error.sqlstate if isinstance(error, psycopg.Error) else None
         if isinstance(error, WrongRole) or sqlstate in _LOGIN_REFUSED or _speaks_of_login(message):
@@ -196,6 +196,12 @@ class Sessions:
         if session.noted:
             with suppress(psycopg.Error, NotRegistered):
                 self._engine.mine("session", session.owner, session.backend_pid, None)
+
+
+def _last_words(error: Exception) -> str:
+    """What the server said last; libpq may add where it had the password from."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((line for line in reversed(lines) if "FATAL" in line), lines[-1])
 
 
 def _speaks_of_login(message: str) -> bool:

@@ -24,6 +24,7 @@ class Settings:
     dsn            the worker's own login: claims, turns, timers
     role_dsn       how to log in as the roles whose steps run: a connection string with ``{role}`` and ``{database}``;
                    without one it follows from ``dsn``
+    passfile       passwords of the roles and their proxy logins, as libpq reads them; see ``perdure roles``
     listen_dsn     a direct connection for LISTEN where ``dsn`` leads through a pooler
     pooled         ``dsn`` and ``role_dsn`` lead through a pooler in transaction mode; found out where it is not said
     slots          SQL steps at the same time
@@ -37,6 +38,7 @@ class Settings:
 
     dsn: str
     role_dsn: str | None = None
+    passfile: str | None = None
     listen_dsn: str | None = None
     pooled: bool = False
     slots: int = 4
@@ -63,11 +65,16 @@ class Settings:
         """
         if self.role_dsn is not None:
             parts = {name: _filled(value, role, database) for name, value in _parts(self.role_dsn).items()}
-            return make_conninfo("", **{"user": role, "dbname": database, **parts})
+            return self._with_passfile({"user": role, "dbname": database, **parts})
         parts = _parts(self.dsn)
         if parts.get("user") != role:
             parts.pop("password", None)
-        return make_conninfo("", **{**parts, "user": role, "dbname": database})
+        return self._with_passfile({**parts, "user": role, "dbname": database})
+
+    def _with_passfile(self, parts: dict[str, Any]) -> str:
+        if self.passfile is not None and parts.get("password") is None:
+            parts.setdefault("passfile", self.passfile)
+        return make_conninfo("", **parts)
 
 
 _WORDS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from perdure.cli import target
+from perdure.cli import fence, roles, target
 from perdure.cli.target import Refused, dsn_option
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -120,6 +120,7 @@ def migrate(dsn: str | None, as_sql: bool, operators: str) -> None:
 @perdure.command()
 @dsn_option
 @click.option("--role-dsn", metavar="DSN", help="How to log in as the roles whose steps run; with {role}, {database}.")
+@click.option("--passfile", metavar="FILE", help="Passwords of roles and proxy logins; see `perdure roles`.")
 @click.option("--listen-dsn", metavar="DSN", help="A direct connection for LISTEN where --dsn leads through a pooler.")
 @click.option("--pooled", is_flag=True, default=None, help="--dsn leads through a pooler; found out if not given.")
 @click.option("--slots", type=int, help="SQL steps at the same time.  [default: 4]")
@@ -250,6 +251,10 @@ def completion(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     click.echo(found(perdure, {}, "perdure", "_PERDURE_COMPLETE").source())
+
+
+perdure.add_command(roles.roles)
+perdure.add_command(fence.fence)
 
 
 def main() -> None:
