@@ -235,13 +235,12 @@ def test_a_large_database_is_looked_at_bucket_by_bucket(stories: tuple[Database,
         assert sorted(map(str, whole)) == sorted(map(str, parts)) and {row[0] for row in whole} == {instance}
 
 
-def test_interpreters_that_nobody_has(
-    stories: tuple[Database, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_interpreters_that_nobody_has(stories: tuple[Database, dict[str, str]]) -> None:
     database, made = stories
     with database.admin() as admin, admin.transaction(force_rollback=True):
         admin.execute("UPDATE df_engine.instances SET interpreter = 99 WHERE instance_id = %s", [made["plain"]])
         query = "SELECT problem FROM df.check(%s) WHERE problem = 'nobody can serve it'"
+        admin.execute("UPDATE df_engine.workers SET beat_at = clock_timestamp() - interval '1 hour'")
         assert rows(admin, query, made["plain"]) == []  # nobody is there at all
         admin.execute("UPDATE df_engine.workers SET beat_at = clock_timestamp()")
         assert len(rows(admin, query, made["plain"])) == 1
