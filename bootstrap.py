@@ -13,6 +13,7 @@ Makes .venv beside this file and installs into it exactly what requirements.lock
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ OLDEST = (3, 11)
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+LAST_FAILED = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
 STAMP = VENV / "perdure-installed"
 LINKS = ("eventstore", "orchestrator", "activities", "schema", "migrations")
 TIME_LIMIT = 39 * 60  # seconds for `test` without arguments
@@ -135,12 +137,29 @@ def test(arguments: list[str]) -> int:
         ("frozen SQL", [str(PYTHON), "-m", "perdure.schema.frozen", "--check"]),
     ]
     failed = [name for name, command in steps if run(name, command) != 0]
-    failed += ["pytest"] if run("pytest", [*pytest, "-m", "not heavy"]) != 0 else []
+    if not all_pass([*pytest, "-m", "not heavy"]):
+        failed.append("pytest")
     if failed:
         say(f"FAILED: {', '.join(failed)}")
         return 1
     say("everything passed")
     return 0
+
+
+def all_pass(pytest: list[str]) -> bool:
+    """Run the tests. Up to three that failed are run once more, alone: on a crowded machine a deadline can be missed.
+
+    What passes only then is named at the end, so that nobody overlooks it; it is a fault of the test or of the engine.
+    """
+    if (code := run("pytest", pytest)) == 0:
+        return True
+    failures = sorted(json.loads(LAST_FAILED.read_text("utf-8"))) if code == 1 and LAST_FAILED.is_file() else []
+    if not 1 <= len(failures) <= 3:
+        return False
+    passed = run("pytest, once more what failed", [*pytest, "--last-failed", "--last-failed-no-failures", "none"]) == 0
+    if passed:
+        say(f"UNSTEADY, passed only the second time: {', '.join(failures)}")
+    return passed
 
 
 def run(name: str, command: list[str]) -> int:
