@@ -73,6 +73,9 @@ SELECT df_engine.block_v1(%s, %s, %s::pg_catalog.oid, %s)
 -- name: http_policy
 SELECT df_engine.http_policy_v1(%s::pg_catalog.oid::pg_catalog.regrole)
 
+-- name: secrets
+SELECT name, sealed FROM df_engine.secrets_v1(%s, %s, %s::pg_catalog.oid, %s)
+
 -- name: listen
 LISTEN df_wake
 

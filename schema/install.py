@@ -42,6 +42,7 @@ THEMES: tuple[str, ...] = (
     "lifecycle",
     "compat",
     "http_policy",
+    "secrets",
     "grants",
     "security",
 )

@@ -164,7 +164,7 @@ DO $$
 DECLARE
     _sensitive constant text[] := ARRAY['http', 'http_multipart', 'metrics', 'grant_usage', 'revoke_usage',
                                         'grant_worker', 'revoke_worker', 'enable_proxy', 'disable_proxy', 'grant_view',
-                                        'revoke_view'];
+                                        'revoke_view', 'set_secret_key'];
     _function record;
 BEGIN
     FOR _function IN

@@ -12,7 +12,7 @@ DECLARE
         'autocommit_v1', 'beat_v1', 'block_v1', 'bodies_v1', 'claim_v1', 'commit_turns_v1', 'complete_v1',
         'dead_sessions_v1', 'deregister_v1', 'fail_v1', 'finish_step_v1', 'finish_v1', 'forget_sessions_v1', 'hello_v1',
         'http_policy_v1', 'idle_v1', 'load_v1', 'observes', 'park_v1', 'postpone_v1', 'prune_v1', 'reap_v1', 'release_v1', 'retake_v1',
-        'role_state_v1', 'seal_v1', 'secrets_v1', 'session_v1', 'setting'];
+        'role_state_v1', 'secret_key_v1', 'secrets_v1', 'session_v1', 'setting'];
     -- SECURITY INVOKER, and of no use to anybody but the owner.
     _internal constant text[] := ARRAY[
         'append_facts', 'apply_turn', 'begin_execution', 'check_owner', 'check_proxy', 'check_seq', 'checked_setting',

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from perdure import secrets
 from perdure.activities.egress import Policy
+from perdure.activities.failures import ActivityError
 from perdure.activities.http import HttpClient
 from perdure.activities.request import parse_request
 from perdure.eventstore.engine import Engine
@@ -19,19 +22,36 @@ if TYPE_CHECKING:
 class HttpSteps:
     """Performs HTTP steps for one worker."""
 
-    def __init__(self, engine: Engine, client: HttpClient | None = None) -> None:
+    def __init__(self, engine: Engine, client: HttpClient | None = None, keys: tuple[str, ...] = ()) -> None:
         self._engine = engine
+        self._keys = keys
         self._client = client or HttpClient()
 
     def perform(
         self, lease: Lease, variables: Mapping[str, str], results: Mapping[str, str], cancelled: threading.Event
     ) -> str:
         """Send the request; the raw result. Raises ActivityError and SubstitutionError."""
-        request = parse_request(
-            lease.kind.upper(),
-            lease.text,
-            lambda text: render_raw(text, variables, results),
-            lambda text: render_part_data(text, variables, results),
-        )
+        vault = self._vault(lease)
+
+        def rendered(text: str) -> str:
+            return render_raw(text, variables, results)
+
+        def data(text: str) -> str:
+            return render_part_data(text, variables, results)
+
+        request = parse_request(lease.kind.upper(), lease.text, vault.filled(rendered), data)
+        if vault.names:
+            shown = parse_request(lease.kind.upper(), lease.text, rendered, data)
+            request = replace(request, shown_url=shown.url)
         policy = Policy.from_json(self._engine.call("http_policy", lease.owner)[0][0])
-        return self._client.perform(request, policy, variables["sys_step_key"], cancelled)
+        try:
+            return vault.hidden(self._client.perform(request, policy, variables["sys_step_key"], cancelled))
+        except ActivityError as error:
+            raise vault.without_values(error) from None
+
+    def _vault(self, lease: Lease) -> secrets.Vault:
+        names = secrets.mentioned(lease.text)
+        if not names:
+            return secrets.NONE
+        sealed = dict(self._engine.mine("secrets", lease.owner, names))
+        return secrets.vault(self._keys, lease.owner_name, names, sealed)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import os
 import random
 import signal
 import threading
@@ -21,7 +22,7 @@ from typing import Any
 
 import psycopg
 
-from perdure import logs
+from perdure import logs, secrets
 from perdure.activities.http import HttpClient
 from perdure.backlog import Backlog
 from perdure.eventstore import codec
@@ -53,8 +54,9 @@ WAKE_SECONDS = 0.005
 class Worker:
     """One worker process. ``run`` returns when it was asked to stop and has finished what it held."""
 
-    def __init__(self, settings: Settings, http: HttpClient | None = None) -> None:
+    def __init__(self, settings: Settings, http: HttpClient | None = None, keys: tuple[str, ...] = ()) -> None:
         self.settings = settings
+        self.keys = keys
         self.signals = Signals()
         self.stopping, self.wakeup = self.signals.stopping, self.signals.wakeup
         most = settings.slots + min(settings.http_slots, 8) + 3
@@ -94,15 +96,18 @@ class Worker:
         return 0
 
     def _hello(self) -> None:
-        """Registers; a server that is not there yet is waited for."""
+        """Registers; a server that is not there yet, or goes away again, is waited for."""
         while True:
             try:
-                hello = self.engine.hello()
-                break
+                self._greet()
+                return
             except psycopg.OperationalError as error:
                 log.warning("the database does not answer; trying again", extra={"reason": str(error).strip()})
                 if self.stopping.wait(1.0):
                     raise
+
+    def _greet(self) -> None:
+        hello = self.engine.hello()
         info = psycopg.conninfo.conninfo_to_dict(self.settings.dsn)
         with self.connections.borrow() as connection:
             home = connection.info.dbname or str(info.get("dbname"))
@@ -111,7 +116,12 @@ class Worker:
             log.info("serving the workflows of one role", extra={"role": login})
         self.sessions = Sessions(self.settings, self.engine, home)
         self.steps = Steps(
-            self.engine, self.instances, self.sessions, self.turns, HttpSteps(self.engine, self.http), self.registry
+            self.engine,
+            self.instances,
+            self.sessions,
+            self.turns,
+            HttpSteps(self.engine, self.http, self.keys),
+            self.registry,
         )
         self.steps.stopping = self.stopping
         self._obey(hello)
@@ -373,7 +383,11 @@ def _release() -> str:
 def run(settings: Settings) -> int:
     """Run a worker until SIGTERM or Ctrl-C; a second one ends it at once."""
     logs.to_stderr(settings.log_level)
-    worker = Worker(settings)
+    try:
+        worker = Worker(settings, keys=secrets.keys_from(os.environ))
+    except secrets.SecretError as error:
+        log.error("cannot start", extra={"reason": str(error)})
+        return 1
 
     def stop(_number: int, _frame: object) -> None:
         if worker.stopping.is_set():

@@ -282,6 +282,6 @@ def test_default_privileges_of_the_database_do_not_shut_users_out(database: Data
                   AND NOT EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee = 0)
                   AND p.proname <> ALL (ARRAY['http', 'http_multipart', 'metrics', 'grant_usage', 'revoke_usage',
                                               'grant_worker', 'revoke_worker', 'enable_proxy',
-                                        'disable_proxy', 'grant_view', 'revoke_view'])
+                                        'disable_proxy', 'grant_view', 'revoke_view', 'set_secret_key'])
                   AND p.proacl IS NOT NULL)"""
         assert value(admin, acl) == 0

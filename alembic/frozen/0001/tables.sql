@@ -213,6 +213,20 @@ CREATE TABLE df_engine.proxies (
     owner regrole NOT NULL
 );
 
+-- Secrets of roles, sealed with one of the public keys; the private ones are with the workers.
+CREATE TABLE df_engine.secret_keys (
+    key_no integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    public_key bytea NOT NULL UNIQUE,
+    created_at timestamptz NOT NULL
+);
+CREATE TABLE df_engine.secrets (
+    owner regrole NOT NULL,
+    name text NOT NULL,
+    sealed bytea NOT NULL,
+    set_at timestamptz NOT NULL,
+    PRIMARY KEY (owner, name)
+);
+
 -- Roles that see everybody's workflows; those that operate may cancel, resume and signal them too.
 CREATE TABLE df_engine.observers (
     role regrole PRIMARY KEY,

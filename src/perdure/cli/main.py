@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from perdure.cli import fence, roles, target
+from perdure.cli import fence, roles, secret, target
 from perdure.cli.target import Refused, dsn_option
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -254,6 +254,7 @@ def completion(shell: str) -> None:
 
 
 perdure.add_command(roles.roles)
+perdure.add_command(secret.secret)
 perdure.add_command(fence.fence)
 
 
