@@ -15,6 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from perdure.eventstore.calls import CALLS
+from perdure.eventstore.watch import Watch
 
 CONTROL_OPTIONS = {
     "default_transaction_isolation": "read committed",
@@ -25,6 +26,15 @@ CONTROL_OPTIONS = {
     "datestyle": "ISO",
     "timezone": "UTC",
 }
+# A peer that is not there any more is noticed within 20 s by either side; the server then ends what the session did.
+NOTICE_LOSS = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "3",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+_NOTICE_LOSS = {"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15000}
+OPENING_SECONDS = 10
 _MARK = "df.direct"  # is set in every session that took the options
 _REFUSED = "unsupported startup parameter"
 
@@ -35,45 +45,47 @@ class Link(psycopg.Connection[Any]):
     pooled = False
 
 
-def connect(dsn: str, name: str, options: dict[str, str], pooled: bool = False) -> Link:
+def connect(watch: Watch, dsn: str, name: str, options: dict[str, str], pooled: bool = False) -> Link:
     """A connection whose session settings beat the role's and the database's defaults, where it is not ``pooled``.
 
-    With ``pooled`` no session setting is asked for; without, whether it is so is found out. Raises
-    psycopg.OperationalError.
+    With ``pooled`` no session setting is asked for; without, whether it is so is found out. ``watch`` knows the
+    connection from its first moment. Raises psycopg.OperationalError.
     """
-    parts: dict[str, Any] = dict(conninfo_to_dict(dsn))
-    parts.setdefault("connect_timeout", 10)
-    parts.update(application_name=name, client_encoding="UTF8", keepalives_idle=30, keepalives_interval=10)
+    parts: dict[str, Any] = {"connect_timeout": OPENING_SECONDS, **_NOTICE_LOSS, **conninfo_to_dict(dsn)}
+    parts.update(application_name=name, client_encoding="UTF8")
     if pooled:
-        return _through_pooler(parts)
-    flags = " ".join(_flag(key, value) for key, value in {**options, _MARK: "on"}.items())
+        return _through_pooler(watch, parts)
+    flags = " ".join(_flag(key, value) for key, value in {**NOTICE_LOSS, **options, _MARK: "on"}.items())
     try:
-        link = _opened({**parts, "options": f"{parts.get('options') or ''} {flags}".strip()})
+        link = _opened(watch, {**parts, "options": f"{parts.get('options') or ''} {flags}".strip()})
     except psycopg.OperationalError as error:
         if _REFUSED not in str(error):
             raise
-        return _through_pooler(parts)
-    row = link.execute(CALLS["marked"], (_MARK,)).fetchone()
+        return _through_pooler(watch, parts)
+    with watch.limit(link, OPENING_SECONDS):
+        row = link.execute(CALLS["marked"], (_MARK,)).fetchone()
     if row is not None and row[0] == "on":
         return link
     link.close()
-    return _through_pooler(parts)
+    return _through_pooler(watch, parts)
 
 
 def _flag(name: str, value: str) -> str:
     return "-c " + f"{name}={value}".replace("\\", "\\\\").replace(" ", "\\ ")
 
 
-def _through_pooler(parts: dict[str, Any]) -> Link:
-    link = _opened({key: value for key, value in parts.items() if key != "options"})
+def _through_pooler(watch: Watch, parts: dict[str, Any]) -> Link:
+    link = _opened(watch, {key: value for key, value in parts.items() if key != "options"})
     link.pooled = True
     link.prepare_threshold = None
-    link.execute(CALLS["pooled_session"])
+    with watch.limit(link, OPENING_SECONDS):
+        link.execute(CALLS["pooled_session"])
     return link
 
 
-def _opened(parts: dict[str, Any]) -> Link:
+def _opened(watch: Watch, parts: dict[str, Any]) -> Link:
     link = Link.connect(make_conninfo("", **parts), autocommit=True)
+    watch.add(link)
     link.add_notice_handler(_ignore)
     return link
 
@@ -108,11 +120,12 @@ class Connections:
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(most)
         self.prepare = True
+        self.watch = Watch()
         self.pooled = pooled  # as told, then as the last connection was
 
     def open(self) -> Link:
         """A new control connection. Raises psycopg.OperationalError."""
-        link = connect(self._dsn, "perdure:worker:control", CONTROL_OPTIONS, self.pooled)
+        link = connect(self.watch, self._dsn, "perdure:worker:control", CONTROL_OPTIONS, self.pooled)
         self.pooled = link.pooled
         link.prepare_threshold = 2 if self.prepare and not link.pooled else None
         return link

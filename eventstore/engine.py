@@ -18,6 +18,8 @@ from perdure.eventstore.calls import CALLS
 from perdure.eventstore.connections import Connections, Link, fetch
 from perdure.eventstore.errors import NotRegistered, is_gone
 
+CALL_SECONDS = 30.0
+
 
 def new_token() -> str:
     """An unguessable single-use token; the engine stores its hash only."""
@@ -99,11 +101,11 @@ class Engine:
         self.identity = Identity(0, "")
 
     def call(self, name: str, *arguments: Any, connection: Link | None = None) -> list[Any]:
-        """Send a named statement and fetch every row."""
+        """Send a named statement and fetch every row. On a connection of its own the caller sets the limit of time."""
         try:
             if connection is not None:
                 return fetch(connection, CALLS[name], arguments)
-            with self.connections.borrow() as borrowed:
+            with self.connections.borrow() as borrowed, self.connections.watch.limit(borrowed, CALL_SECONDS):
                 return fetch(borrowed, CALLS[name], arguments)
         except psycopg.Error as error:
             if is_gone(error):

@@ -15,11 +15,14 @@ from perdure.eventstore.calls import CALLS
 from perdure.eventstore.connections import CONTROL_OPTIONS, Link, connect
 from perdure.eventstore.engine import Engine
 from perdure.eventstore.errors import NotRegistered
+from perdure.eventstore.watch import NoAnswer
 from perdure.registry import Registry, Running
 from perdure.sessions import Sessions
 from perdure.settings import Settings
 
 log = logging.getLogger("perdure")
+
+LEAST_SILENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Keeper:
         self._sessions = sessions
         self._backlog = backlog
         self._signals = signals
+        self._watch = engine.connections.watch
 
     def run(self) -> None:
         """Beat until the process ends."""
@@ -66,7 +70,7 @@ class Keeper:
                 suspects = self._beat(connection, suspects)
                 self._release_aged(connection)
                 beats += 1
-                if self._engine.mine("reap", connection=connection)[0][0]:
+                if self._ask(connection, "reap")[0][0]:
                     self._signals.wakeup.set()
                     beats = 0
                 if beats % 8 == 0:
@@ -74,25 +78,33 @@ class Keeper:
                 self._sessions.prune()
             except NotRegistered:
                 self._signals.wakeup.set()
+            except NoAnswer:
+                # The leases are over, or nearly, and what the steps wait for will not come either.
+                log.warning("the server is silent; every connection is cut", extra={"count": self._watch.cut_all()})
             except (psycopg.Error, OSError) as error:
                 log.warning("beat failed", extra={"reason": str(error).strip()})
                 if connection is not None:
                     connection.close()
                 time.sleep(0.1)
 
+    def _ask(self, connection: Link, name: str, *arguments: Any) -> list[Any]:
+        """A call that is answered before the leases are over. Raises NoAnswer if not."""
+        with self._watch.limit(connection, max(self._settings.lease_seconds, LEAST_SILENCE)):
+            return self._engine.mine(name, *arguments, connection=connection)
+
     def _connect(self) -> Link:
         """Past the pooler where there is a way: beats must not queue behind the steps."""
         settings, pooled = self._settings, self._engine.connections.pooled
         if pooled and settings.listen_dsn is not None:
-            return connect(settings.listen_dsn, "perdure:worker:keeper", CONTROL_OPTIONS)
-        return connect(settings.dsn, "perdure:worker:keeper", CONTROL_OPTIONS, pooled)
+            return connect(self._watch, settings.listen_dsn, "perdure:worker:keeper", CONTROL_OPTIONS)
+        return connect(self._watch, settings.dsn, "perdure:worker:keeper", CONTROL_OPTIONS, pooled)
 
     def _beat(self, connection: Link, suspects: set[bytes]) -> set[bytes]:
         """Beat, stop steps whose lease is gone, and give back leases that nobody here knows (twice in a row)."""
         before = self._registry.snapshot()
         held = self._registry.known()
         before_waiting = self._backlog.waiting()
-        rows = self._engine.mine("beat", self._signals.stopping.is_set(), connection=connection)
+        rows = self._ask(connection, "beat", self._signals.stopping.is_set())
         leased = {bytes(row[2]): int(row[1]) for row in rows}
         now = self._registry.snapshot()
         for digest, running in before.items():
@@ -103,12 +115,12 @@ class Keeper:
         lost = unknown & suspects
         if lost and not self._signals.claiming.is_set():
             log.warning("giving back leases that no slot knows", extra={"count": len(lost)})
-            self._engine.mine("release", list(lost), connection=connection)
+            self._ask(connection, "release", list(lost))
         return unknown - lost
 
     def _stop_if_lost(self, connection: Link, digest: bytes, running: Running) -> None:
         """Ask once more: a retake may have changed the token between the two looks."""
-        rows = self._engine.mine("beat", self._signals.stopping.is_set(), connection=connection)
+        rows = self._ask(connection, "beat", self._signals.stopping.is_set())
         if digest not in {bytes(row[2]) for row in rows} and digest in self._registry.snapshot():
             running.stop()
 
@@ -116,19 +128,20 @@ class Keeper:
         """Steps that wait for a slot here while others may be free go back to the queue."""
         aged = self._backlog.give_up_aged()
         if aged:
-            self._engine.mine("release", aged, connection=connection)
+            self._ask(connection, "release", aged)
 
     def _end_dead_sessions(self, connection: Link) -> None:
         """End the step sessions of dead or frozen workers, by a login of the same role."""
-        rows = self._engine.mine("dead_sessions", connection=connection)
+        rows = self._ask(connection, "dead_sessions")
         by_role: dict[tuple[int, str], list[Any]] = {}
         for worker_id, role, pid, began in rows:
             by_role.setdefault((worker_id, role), []).append((pid, began))
         for (worker_id, role), sessions in by_role.items():
             try:
-                with connect(self._settings.dsn_for(role, self._sessions.home), "perdure:worker:keeper", {}) as own:
+                dsn = self._settings.dsn_for(role, self._sessions.home)
+                with connect(self._watch, dsn, "perdure:worker:keeper", {}) as own:
                     for pid, began in sessions:
                         own.execute(CALLS["end_backend"], (pid, began))
             except psycopg.Error as error:
                 log.warning("cannot end a dead worker's sessions", extra={"role": role, "reason": str(error).strip()})
-            self._engine.mine("forget_sessions", worker_id, [pid for pid, _ in sessions], connection=connection)
+            self._ask(connection, "forget_sessions", worker_id, [pid for pid, _ in sessions])

@@ -145,7 +145,8 @@ class Sessions:
         dsn = self._settings.dsn_for(login, database)
         if database != self.home and "{database}" not in (self._settings.role_dsn or "{database}"):
             dsn = make_conninfo(dsn, dbname=database)  # the one database that the template names is the home one
-        connection = connect(dsn, "perdure:worker:workflow-sql", STEP_OPTIONS, self._pooled)
+        watch = self._engine.connections.watch
+        connection = connect(watch, dsn, "perdure:worker:workflow-sql", STEP_OPTIONS, self._pooled)
         self._pooled = connection.pooled
         connection.prepare_threshold = None  # a step may drop prepared statements
         return connection

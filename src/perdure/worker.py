@@ -313,8 +313,9 @@ class Worker:
     def _listener(self) -> Link:
         settings = self.settings
         if settings.listen_dsn is not None:
-            return connect(settings.listen_dsn, "perdure:worker:listener", CONTROL_OPTIONS)
-        return connect(settings.dsn, "perdure:worker:listener", CONTROL_OPTIONS, self.connections.pooled)
+            return connect(self.connections.watch, settings.listen_dsn, "perdure:worker:listener", CONTROL_OPTIONS)
+        watch, pooled = self.connections.watch, self.connections.pooled
+        return connect(watch, settings.dsn, "perdure:worker:listener", CONTROL_OPTIONS, pooled)
 
     def _listen(self) -> None:
         while not self.stopping.is_set():

@@ -101,7 +101,7 @@ class Proxy:
         self._links.add(link)
         try:
             await link.run()
-        except (OSError, EOFError):
+        except (OSError, EOFError, asyncio.CancelledError):
             pass
         finally:
             self._links.discard(link)
