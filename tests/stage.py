@@ -1,12 +1,14 @@
 """A stage for scripts written as pg_durable's users write them: psql, a user, and a worker that is there.
 
-Two kinds of place. ``superuser``: the schema is a superuser's and the worker logs in as one, as pg_durable's does, with
+Two kinds of place. ``superuser``: the schema is a superuser's and the worker logs in as one, as pg_durable's does,
+    with
 workflows of superusers allowed. ``service``: owner and worker are ordinary roles.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from cluster import (
@@ -37,6 +40,8 @@ from waiting import wait_until
 USER = "df_e2e_user"
 SUPERUSER = ""  # the role of the cluster's own DSN
 _names = numbered("perdure_stage")
+# For what does not depend on who the worker is.
+as_superuser = pytest.mark.parametrize("stage", ["superuser"], indirect=True, scope="session")
 
 
 class ScriptFailed(AssertionError):
@@ -82,6 +87,47 @@ class Stage:
             env=clean_environment(),
         )
 
+    def ended(self, workflow: str, status: str = "completed", role: str = USER, before: str = "") -> str:
+        """Start a workflow (an SQL expression) and wait for its end, which must be this one; its id."""
+        return str(self._played(workflow, status, role, before)["id"])
+
+    def result(self, workflow: str, role: str = USER, before: str = "") -> Any:
+        """The result of a workflow that completes."""
+        return self._played(workflow, "completed", role, before)["result"]
+
+    def _played(self, workflow: str, status: str, role: str, before: str) -> dict[str, Any]:
+        shown = self.run(
+            f"""
+            {before}
+            SELECT df.start({workflow}, 'my-label') AS i \\gset
+            SELECT df.await_instance(:'i', 60) AS s \\gset
+            SELECT json_build_object('id', :'i', 'status', :'s', 'result', df.result(:'i')::json,
+                                     'output', (SELECT output FROM df.instance_info(:'i')));
+            """,
+            role,
+        )
+        found: dict[str, Any] = json.loads(shown.splitlines()[-1])
+        assert found["status"] == status, f"{found}\n{self.workers.started[-1].log[-3000:]}"
+        return found
+
+    def row(self, workflow: str, role: str = USER, before: str = "") -> dict[str, Any]:
+        """The first row of the result of a workflow that completes."""
+        found: dict[str, Any] = self.result(workflow, role, before)["rows"][0]
+        return found
+
+    def output(self, instance: str, role: str = USER) -> str:
+        """What ``df.instance_info`` tells as the outcome."""
+        return self.run(f"SELECT output FROM df.instance_info('{instance}')", role)
+
+    def nothing_left(self, instance: str) -> None:
+        """Wait until no step, timer or wait of an instance is left: nothing of it can happen any more."""
+        left = (
+            "SELECT (SELECT count(*) FROM df_engine.tasks WHERE instance_id = %(i)s)"
+            " + (SELECT count(*) FROM df_engine.timers WHERE instance_id = %(i)s)"
+        )
+        with self.admin() as admin:
+            wait_until(lambda: admin.execute(left, {"i": instance}).fetchone() == (0,), 30, "no work to be left")
+
     def is_ready(self) -> bool:
         """Whether a worker has registered, asked as set-up scripts do."""
         with self.admin() as admin:
@@ -119,7 +165,9 @@ def running_stage(
     name = next(_names)
     make_roles(cluster)
     try:
-        database = _superusers_database(cluster, name) if kind == "superuser" else copy_template(cluster, template, name)
+        database = (
+            _superusers_database(cluster, name) if kind == "superuser" else copy_template(cluster, template, name)
+        )
         stage = Stage(database, Workers(database, folder), kind == "superuser")
         _furnish(stage, {"enable_superuser_instances": "on", **settings})
         dsn = database.admin_dsn if stage.superuser else database.dsn(WORKER)
