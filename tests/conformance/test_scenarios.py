@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from stage import Stage
+from stage import Stage, as_superuser
+
+pytestmark = as_superuser
 
 
 def test_etl(stage: Stage) -> None:
     stage.run("""
         DROP TABLE IF EXISTS playground.raw, playground.clean, playground.log;
-        CREATE TABLE playground.raw (id int, v text); CREATE TABLE playground.clean (id int, v int); CREATE TABLE playground.log (line text);
+        CREATE TABLE playground.raw (id int, v text); CREATE TABLE playground.clean (id int, v int);
+        CREATE TABLE playground.log (line text);
         CREATE TEMP TABLE _s AS SELECT df.start(
             'INSERT INTO playground.raw SELECT g, g::text FROM generate_series(1, 10) g'
             ~> 'INSERT INTO playground.clean SELECT id, v::int FROM playground.raw WHERE id % 2 = 0'
@@ -25,7 +28,8 @@ def test_join_then_log(stage: Stage) -> None:
     stage.run("""
         DROP TABLE IF EXISTS playground.counts; CREATE TABLE playground.counts (what text, n bigint);
         CREATE TEMP TABLE _s AS SELECT df.start(
-            ('SELECT count(*) AS n FROM generate_series(1, 3)' |=> 'a') & ('SELECT count(*) AS n FROM generate_series(1, 4)' |=> 'b')
+            ('SELECT count(*) AS n FROM generate_series(1, 3)' |=> 'a') &
+                ('SELECT count(*) AS n FROM generate_series(1, 4)' |=> 'b')
             ~> 'INSERT INTO playground.counts VALUES (''total'', $a + $b)') AS id;
         DO $$ BEGIN
             IF (SELECT df.await_instance(id) FROM _s) <> 'completed' THEN RAISE EXCEPTION 'not completed'; END IF;
@@ -37,10 +41,12 @@ def test_join_then_log(stage: Stage) -> None:
 def test_conditional_load(stage: Stage) -> None:
     stage.run("""
         DROP TABLE IF EXISTS playground.staging, playground.target;
-        CREATE TABLE playground.staging AS SELECT g AS id FROM generate_series(1, 5) g; CREATE TABLE playground.target (id int);
+        CREATE TABLE playground.staging AS SELECT g AS id FROM generate_series(1, 5) g;
+        CREATE TABLE playground.target (id int);
         CREATE TEMP TABLE _s AS SELECT df.start(
             'SELECT id FROM playground.staging' |=> 'rows'
-            ~> df.if_rows('rows', 'INSERT INTO playground.target SELECT id FROM $rows.*', 'SELECT ''nothing to do'''), 'load') AS id;
+            ~> df.if_rows('rows', 'INSERT INTO playground.target SELECT id FROM $rows.*',
+                'SELECT ''nothing to do'''), 'load') AS id;
         DO $$ BEGIN
             IF (SELECT df.await_instance(id) FROM _s) <> 'completed' THEN RAISE EXCEPTION 'not completed'; END IF;
             IF (SELECT count(*) FROM playground.target) <> 5 THEN RAISE EXCEPTION 'rows'; END IF;
@@ -50,26 +56,32 @@ def test_conditional_load(stage: Stage) -> None:
 
 def test_a_named_id_across_a_sleep(stage: Stage) -> None:
     stage.run("""
-        DROP TABLE IF EXISTS playground.jobs; CREATE TABLE playground.jobs (id int GENERATED ALWAYS AS IDENTITY, state text);
+        DROP TABLE IF EXISTS playground.jobs; CREATE TABLE playground.jobs (id int GENERATED ALWAYS AS IDENTITY,
+            state text);
         CREATE TEMP TABLE _s AS SELECT df.start(
             'INSERT INTO playground.jobs (state) VALUES (''begun'') RETURNING id' |=> 'job'
-            ~> df.sleep(1) ~> 'UPDATE playground.jobs SET state = ''done'' WHERE id = $job RETURNING id, state') AS id;
+            ~> df.sleep(1) ~> 'UPDATE playground.jobs SET state = ''done'' WHERE id = $job RETURNING id, state') AS
+                id;
         DO $$ BEGIN
             IF (SELECT df.await_instance(id) FROM _s) <> 'completed' THEN RAISE EXCEPTION 'not completed'; END IF;
             IF (SELECT string_agg(state, ',') FROM playground.jobs) <> 'done' THEN RAISE EXCEPTION 'state'; END IF;
-            IF (SELECT df.result(id)::jsonb->'rows'->0->>'state' FROM _s) <> 'done' THEN RAISE EXCEPTION 'result'; END IF;
+            IF (SELECT df.result(id)::jsonb->'rows'->0->>'state' FROM _s) <> 'done' THEN RAISE EXCEPTION 'result';
+                END IF;
         END $$;
     """)
 
 
 def test_three_steps_in_order(stage: Stage) -> None:
     stage.run("""
-        DROP TABLE IF EXISTS playground.steps; CREATE TABLE playground.steps (n int, at timestamptz DEFAULT clock_timestamp());
-        CREATE TEMP TABLE _s AS SELECT df.start('INSERT INTO playground.steps VALUES (1)' ~> 'INSERT INTO playground.steps VALUES (2)'
+        DROP TABLE IF EXISTS playground.steps; CREATE TABLE playground.steps (n int,
+            at timestamptz DEFAULT clock_timestamp());
+        CREATE TEMP TABLE _s AS SELECT df.start('INSERT INTO playground.steps VALUES (1)'
+            ~> 'INSERT INTO playground.steps VALUES (2)'
                                                 ~> 'INSERT INTO playground.steps VALUES (3)') AS id;
         DO $$ BEGIN
             IF (SELECT df.await_instance(id) FROM _s) <> 'completed' THEN RAISE EXCEPTION 'not completed'; END IF;
-            IF (SELECT array_agg(n ORDER BY at) FROM playground.steps) <> '{1,2,3}' THEN RAISE EXCEPTION 'order'; END IF;
+            IF (SELECT array_agg(n ORDER BY at) FROM playground.steps) <> '{1,2,3}' THEN RAISE EXCEPTION 'order';
+                END IF;
         END $$;
     """)
 
@@ -79,7 +91,8 @@ def test_approval_with_a_deadline(stage: Stage) -> None:
         DROP TABLE IF EXISTS playground.orders; CREATE TABLE playground.orders (id int, state text);
         CREATE TEMP TABLE _s AS SELECT df.start(
             'INSERT INTO playground.orders VALUES (1, ''waiting'')' ~> df.wait_for_signal('approve', 60) |=> 'a'
-            ~> ('SELECT NOT $a.timed_out AND ($a::jsonb->''data''->>''ok'')::bool' ?> 'UPDATE playground.orders SET state = ''approved'''
+            ~> ('SELECT NOT $a.timed_out AND ($a::jsonb->''data''->>''ok'')::bool' ?>
+                'UPDATE playground.orders SET state = ''approved'''
                 !> 'UPDATE playground.orders SET state = ''refused'''), 'order-1') AS id;
         SELECT df.signal(id, 'approve', '{"ok": true}') FROM _s;
         DO $$ BEGIN

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from stage import Stage
+from stage import Stage, as_superuser
 
-pytestmark = pytest.mark.parametrize("stage", ["superuser"], indirect=True, scope="session")
+pytestmark = as_superuser
 
 
 def test_a_sleep_is_never_too_short(stage: Stage) -> None:
     stage.run("""
-        DROP TABLE IF EXISTS playground.ticks; CREATE TABLE playground.ticks (at timestamptz DEFAULT clock_timestamp());
+        DROP TABLE IF EXISTS playground.ticks; CREATE TABLE playground.ticks (at timestamptz DEFAULT
+            clock_timestamp());
         CREATE TEMP TABLE _s AS SELECT df.start('INSERT INTO playground.ticks DEFAULT VALUES' ~> df.sleep(2)
                                                 ~> 'INSERT INTO playground.ticks DEFAULT VALUES') AS id;
         DO $$
@@ -25,10 +26,13 @@ def test_a_sleep_is_never_too_short(stage: Stage) -> None:
 
 
 def test_no_time_at_all(stage: Stage) -> None:
-    assert stage.run("""
+    assert (
+        stage.run("""
         SELECT df.start(df.sleep(0) ~> df.sleep(0)) AS i \\gset
         SELECT df.await_instance(:'i'); SELECT df.result(:'i');
-    """) == 'completed\n{"slept": true, "seconds": 0}'
+    """)
+        == 'completed\n{"slept": true, "seconds": 0}'
+    )
 
 
 def test_a_named_sleep(stage: Stage) -> None:
@@ -43,12 +47,14 @@ def test_a_named_sleep(stage: Stage) -> None:
 def test_the_tick_is_computed_at_run_time(stage: Stage) -> None:
     """Two waits in a row are due at successive minutes; looked at without waiting for them."""
     stage.run("""
-        CREATE TEMP TABLE _s AS SELECT df.start(df.sleep(1) ~> df.wait_for_schedule('* * * * *') ~> 'SELECT 1', 'tick') AS id;
+        CREATE TEMP TABLE _s AS SELECT df.start(df.sleep(1) ~> df.wait_for_schedule('* * * * *') ~> 'SELECT 1',
+            'tick') AS id;
         DO $$
         DECLARE due TIMESTAMPTZ; q TEXT;
         BEGIN
             FOR k IN 1..600 LOOP
-                SELECT n.query INTO q FROM df.nodes n, _s WHERE n.instance_id = _s.id AND node_type = 'WAIT_SCHEDULE' AND n.status = 'running';
+                SELECT n.query INTO q FROM df.nodes n, _s WHERE n.instance_id = _s.id AND node_type = 'WAIT_SCHEDULE'
+                    AND n.status = 'running';
                 EXIT WHEN q IS NOT NULL;
                 COMMIT; PERFORM pg_sleep(0.05);
             END LOOP;
@@ -64,16 +70,19 @@ def test_the_tick_is_computed_at_run_time(stage: Stage) -> None:
 def test_two_waits_fire_at_two_successive_minutes(stage: Stage) -> None:
     """File 24, as it is: up to two minutes."""
     stage.run("""
-        DROP TABLE IF EXISTS playground.fired; CREATE TABLE playground.fired (at timestamptz DEFAULT clock_timestamp());
+        DROP TABLE IF EXISTS playground.fired; CREATE TABLE playground.fired (at timestamptz DEFAULT
+            clock_timestamp());
         CREATE TEMP TABLE _s AS SELECT df.start(
             df.wait_for_schedule('* * * * *') ~> 'INSERT INTO playground.fired DEFAULT VALUES'
             ~> df.wait_for_schedule('* * * * *') ~> 'INSERT INTO playground.fired DEFAULT VALUES') AS id;
         DO $$
         DECLARE a TIMESTAMPTZ; b TIMESTAMPTZ;
         BEGIN
-            IF (SELECT df.await_instance(id, 150) FROM _s) <> 'completed' THEN RAISE EXCEPTION 'not completed'; END IF;
+            IF (SELECT df.await_instance(id, 150) FROM _s) <> 'completed' THEN RAISE EXCEPTION 'not completed';
+            END IF;
             SELECT min(at), max(at) INTO a, b FROM playground.fired;
-            IF date_trunc('minute', b) - date_trunc('minute', a) <> '1 minute' OR extract(second FROM a) > 5 OR extract(second FROM b) > 5 THEN
+            IF date_trunc('minute', b) - date_trunc('minute', a) <> '1 minute' OR extract(second FROM a) > 5
+                OR extract(second FROM b) > 5 THEN
                 RAISE EXCEPTION '% %', a, b; END IF;
         END $$;
     """, seconds=200)  # fmt: skip

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stage import Stage
+from stage import Stage, as_superuser
+
+pytestmark = as_superuser
 
 RESEND = """
     DO $$
@@ -21,54 +23,72 @@ RESEND = """
 """
 
 
-def result(stage: Stage, workflow: str, sends: str, role: str = "df_e2e_user") -> Any:
-    """The result of a workflow after these sends, which say :'i' for its id."""
-    shown = stage.run(f"SELECT df.start({workflow}) AS i \\gset\n{sends}\n"
-                      "SELECT 1/(df.await_instance(:'i', 60) = 'completed')::int AS ok \\gset SELECT 1\n"
-                      ";SELECT df.result(:'i');", role)  # fmt: skip
+def result(stage: Stage, workflow: str, sends: str) -> Any:
+    """The result of a workflow that completes after these sends, which say :'i' for its id."""
+    shown = stage.run(f"""
+        SELECT df.start({workflow}) AS i \\gset
+        {sends}
+        SELECT df.await_instance(:'i', 60);
+        SELECT df.result(:'i');
+    """)
     return json.loads(shown.splitlines()[-1])
 
 
 def test_wait_and_receive(stage: Stage) -> None:
-    found = result(stage, "df.wait_for_signal('approval')", """SELECT df.signal(:'i', 'approval', '{"ok": true, "by": "Ann"}');""")
+    found = result(
+        stage, "df.wait_for_signal('approval')", """SELECT df.signal(:'i', 'approval', '{"ok": true, "by": "Ann"}');"""
+    )
     assert found == {"signal_name": "approval", "timed_out": False, "data": {"ok": True, "by": "Ann"}}
 
 
 def test_resending_does_no_harm(stage: Stage) -> None:
     """The way of the reference's tests, which cannot know when the wait begins."""
-    stage.run("CREATE TEMP TABLE _s AS SELECT df.start(df.wait_for_signal('go') |=> 'sig' ~> 'SELECT ($sig::jsonb->''data''->>''n'')::int AS n') AS id;"
-              + RESEND.format(name="go", data='{"n": 7}') + """
+    workflow = "df.wait_for_signal('go') |=> 'sig' ~> 'SELECT ($sig::jsonb->''data''->>''n'')::int AS n'"
+    resend = RESEND.format(name="go", data='{"n": 7}')
+    stage.run(f"""
+        CREATE TEMP TABLE _s AS SELECT df.start({workflow}) AS id;
+        {resend}
         DO $$ BEGIN
             IF (SELECT df.status(id) FROM _s) <> 'completed' THEN RAISE EXCEPTION 'not completed'; END IF;
             IF (SELECT df.result(id)::jsonb->'rows'->0->>'n' FROM _s) <> '7' THEN RAISE EXCEPTION 'payload'; END IF;
-            IF (SELECT df.signal(id, 'go', '{}') FROM _s) <> 'OK' THEN RAISE EXCEPTION 'after the end'; END IF;
-        END $$;""")  # fmt: skip
+            IF (SELECT df.signal(id, 'go', '{{}}') FROM _s) <> 'OK' THEN RAISE EXCEPTION 'after the end'; END IF;
+        END $$;
+    """)
 
 
 def test_timeout(stage: Stage) -> None:
     found = result(stage, "df.wait_for_signal('never', 1)", "")
     assert found == {"signal_name": "never", "timed_out": True, "data": None}
-    row = result(stage, "df.wait_for_signal('never', 1) |=> 's' ~> ('SELECT $s.timed_out' ?> 'SELECT ''late'' AS v' !> 'SELECT 1 AS v')", "")
+    row = result(
+        stage,
+        "df.wait_for_signal('never', 1) |=> 's'"
+        " ~> ('SELECT $s.timed_out' ?> 'SELECT ''late'' AS v' !> 'SELECT 1 AS v')",
+        "",
+    )
     assert row["rows"] == [{"v": "late"}]
 
 
 def test_payloads(stage: Stage) -> None:
-    for sent, data in (("'plain text'", "plain text"), ("'42'", 42), ("'\"s\"'", "s"), ("'[1, 2]'", [1, 2]), ("'{}'", {}), ("'null'", None),
-                       ("'true'", True), ("'{broken'", "{broken")):  # fmt: skip
+    for sent, data in (
+        ("'plain text'", "plain text"), ("'42'", 42), ("'\"s\"'", "s"), ("'[1, 2]'", [1, 2]), ("'{}'", {}),
+        ("'null'", None), ("'true'", True), ("'{broken'", "{broken"),
+    ):  # fmt: skip
         assert result(stage, "df.wait_for_signal('s')", f"SELECT df.signal(:'i', 's', {sent});")["data"] == data
     assert result(stage, "df.wait_for_signal('s')", "SELECT df.signal(:'i', 's');")["data"] == {}
 
 
 def test_the_name_after_a_sequence(stage: Stage) -> None:
     """|=> names the THEN, whose value is the signal's."""
-    workflow = """'SELECT 1 AS n' |=> 'n' ~> df.wait_for_signal('s') |=> 'sig' ~> 'SELECT $n AS n, $sig::jsonb->''data''->>''x'' AS x'"""
+    then = "'SELECT $n AS n, $sig::jsonb->''data''->>''x'' AS x'"
+    workflow = f"'SELECT 1 AS n' |=> 'n' ~> df.wait_for_signal('s') |=> 'sig' ~> {then}"
     assert result(stage, workflow, """SELECT df.signal(:'i', 's', '{"x": "y"}');""")["rows"] == [{"n": 1, "x": "y"}]
 
 
 def test_the_query_tells_the_name(stage: Stage) -> None:
     shown = stage.run("""
         SELECT df.start(df.wait_for_signal('it''s', 600)) AS i \\gset
-        SELECT query::jsonb->>'signal_name', query::jsonb->>'timeout_seconds' FROM df.nodes WHERE instance_id = :'i' AND node_type = 'SIGNAL';
+        SELECT query::jsonb->>'signal_name', query::jsonb->>'timeout_seconds' FROM df.nodes WHERE instance_id = :'i'
+            AND node_type = 'SIGNAL';
         SELECT df.signal(:'i', 'it''s', '1');
         SELECT df.await_instance(:'i');
     """)
@@ -90,7 +110,10 @@ def test_refusals(stage: Stage) -> None:
 def test_from_another_session(stage: Stage) -> None:
     instance = stage.run("SELECT df.start(df.wait_for_signal('x') |=> 's' ~> 'SELECT $s::jsonb->>''data'' AS d')")
     assert stage.run(f"SELECT df.signal('{instance}', 'x', 'hello')") == "OK"
-    assert stage.run(f"SELECT df.await_instance('{instance}'); SELECT df.result('{instance}')::jsonb->'rows'->0->>'d'") == "completed\nhello"
+    assert (
+        stage.run(f"SELECT df.await_instance('{instance}'); SELECT df.result('{instance}')::jsonb->'rows'->0->>'d'")
+        == "completed\nhello"
+    )
 
 
 def test_a_signal_before_the_wait_is_kept(stage: Stage) -> None:
@@ -107,14 +130,16 @@ def test_signals_of_a_transaction_that_rolls_back_are_not_sent(stage: Stage) -> 
 
 
 def test_two_waits_one_after_the_other_take_two_signals(stage: Stage) -> None:
-    found = result(stage, "df.wait_for_signal('s') |=> 'a' ~> df.wait_for_signal('s') |=> 'b' ~> 'SELECT $a::jsonb->>''data'' AS a, $b::jsonb->>''data'' AS b'",
-                   "SELECT df.signal(:'i', 's', '1'), df.signal(:'i', 's', '2');")  # fmt: skip
+    waits = "df.wait_for_signal('s') |=> 'a' ~> df.wait_for_signal('s') |=> 'b'"
+    both = "'SELECT $a::jsonb->>''data'' AS a, $b::jsonb->>''data'' AS b'"
+    found = result(stage, f"{waits} ~> {both}", "SELECT df.signal(:'i', 's', '1'), df.signal(:'i', 's', '2');")
     assert found["rows"] == [{"a": "1", "b": "2"}]
 
 
 def test_one_signal_wakes_every_wait_of_that_name(stage: Stage) -> None:
     shown = stage.run("""
-        SELECT df.start(df.wait_for_signal('s') & df.wait_for_signal('s') & (df.wait_for_signal('s') | df.sleep(60))) AS i \\gset
+        SELECT df.start(df.wait_for_signal('s') & df.wait_for_signal('s') & (df.wait_for_signal('s') | df.sleep(60)))
+            AS i \\gset
         DO $$ BEGIN
             FOR k IN 1..600 LOOP
                 EXIT WHEN (SELECT count(*) FROM df.nodes WHERE node_type = 'SIGNAL' AND status = 'running'
@@ -130,26 +155,36 @@ def test_one_signal_wakes_every_wait_of_that_name(stage: Stage) -> None:
 
 def test_a_signal_decides_a_race(stage: Stage) -> None:
     """File 23: the signal reaches its branch; the loser's later steps never run."""
-    shown = stage.run("""
+    instance = stage.run("""
         DROP TABLE IF EXISTS playground.lost; CREATE TABLE playground.lost (n int);
         SELECT df.start((df.wait_for_signal('approve') |=> 'sig' ~> 'SELECT ''approved'' AS v')
-                        | (df.sleep(3) ~> 'INSERT INTO playground.lost VALUES (1) RETURNING ''late'' AS v')) AS i \\gset
-        SELECT pg_sleep(1);
-        SELECT df.signal(:'i', 'approve', '{"by": "Ann"}');
-        SELECT df.await_instance(:'i');
-        SELECT df.result(:'i')::jsonb->'rows'->0->>'v';
-        SELECT pg_sleep(2.5);
-        SELECT count(*) FROM playground.lost;
-        SELECT status FROM df.nodes WHERE instance_id = :'i' AND query LIKE 'INSERT%';
+                        | (df.sleep(5) ~> 'INSERT INTO playground.lost VALUES (1) RETURNING ''late'' AS v'));
     """)
-    assert [line for line in shown.splitlines() if line] == ["OK", "completed", "approved", "0", "pending"]
+    shown = stage.run(f"""
+        DO $$ BEGIN
+            FOR k IN 1..600 LOOP
+                EXIT WHEN (SELECT count(*) = 2 FROM df.nodes WHERE instance_id = '{instance}' AND status = 'running'
+                           AND node_type IN ('SIGNAL', 'SLEEP'));
+                COMMIT; PERFORM pg_sleep(0.02);
+            END LOOP;
+        END $$;
+        SELECT df.signal('{instance}', 'approve', '{{"by": "Ann"}}');
+        SELECT df.await_instance('{instance}');
+        SELECT df.result('{instance}')::jsonb->'rows'->0->>'v';
+        SELECT status FROM df.nodes WHERE instance_id = '{instance}' AND query LIKE 'INSERT%';
+        SELECT count(*) FROM playground.lost;
+    """)
+    assert shown.splitlines() == ["OK", "completed", "approved", "pending", "0"]
+    stage.nothing_left(instance)
 
 
 def test_a_signal_in_a_loop(stage: Stage) -> None:
     shown = stage.run("""
         DROP TABLE IF EXISTS playground.got; CREATE TABLE playground.got (n text);
-        SELECT df.start(@> (df.wait_for_signal('item') |=> 's' ~> 'INSERT INTO playground.got VALUES ($s::jsonb->>''data'')'
-                            ~> ('SELECT $s::jsonb->>''data'' = ''end''' ?> df.break('ended') !> 'SELECT 1'))) AS i \\gset
+        SELECT df.start(@> (df.wait_for_signal('item') |=> 's' ~>
+            'INSERT INTO playground.got VALUES ($s::jsonb->>''data'')'
+                            ~> ('SELECT $s::jsonb->>''data'' = ''end''' ?> df.break('ended') !> 'SELECT 1'))) AS i
+                                \\gset
         SELECT df.signal(:'i', 'item', '1'), df.signal(:'i', 'item', '2'), df.signal(:'i', 'item', 'end');
         SELECT df.await_instance(:'i');
         SELECT string_agg(n, ' ') FROM playground.got;
