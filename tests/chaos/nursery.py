@@ -88,9 +88,10 @@ class Nursery:
         for child in self.children:
             child.send(signal.SIGCONT)
             child.kill()
-        assert self._process.stdin is not None
+        assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(10)
+        self._process.stdout.close()
 
 
 @contextlib.contextmanager
