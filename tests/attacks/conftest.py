@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ import pytest
 from asking import value
 from cluster import Cluster, Database, Workers, copy_template, drop_database, numbered
 from perdure.eventstore.engine import new_token
-from waiting import ENDED, eventually_status, wait_until
+from waiting import ENDED, eventually_status
 
 _names = numbered("perdure_attack")
 ROWS: list[tuple[str, str, str]] = []
@@ -228,9 +228,10 @@ def report(request: pytest.FixtureRequest) -> Report:
     return write
 
 
-def idle(scene: Scene) -> None:
-    """Wait until nothing of mallory's is under way."""
-    with scene.database.admin() as admin:
-        wait_until(
-            lambda: value(admin, "(SELECT count(*) FROM df_engine.tasks WHERE owner::text LIKE 'mall%')") == 0, 30
-        )
+def some(attacks: Mapping[str, Any], *kept: str) -> list[Any]:
+    """Parameters from attacks by name; in the short run, only those that are kept."""
+    assert set(kept) <= attacks.keys()
+    return [
+        pytest.param(attack, id=name, marks=() if name in kept else pytest.mark.heavy)
+        for name, attack in attacks.items()
+    ]
