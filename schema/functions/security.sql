@@ -20,7 +20,7 @@ DECLARE
         'finish', 'finish_step', 'fire_instance', 'fire_timers', 'free_connections', 'http_may_call', 'http_rule_concerns',
         'http_rule_problem', 'http_rules', 'instance_result', 'is_admin', 'may_ask_about', 'new_id', 'proxy_of',
         'prune_ended', 'prune_executions', 'prune_iterations', 'prune_results', 'require_variable', 'result_text',
-        'retention_bound', 'schedule', 'token_hash', 'wait_target', 'wake', 'wake_holders', 'worker_of',
+        'retention_bound', 'schedule', 'token_hash', 'wait_target', 'wake', 'warn_of_blocks', 'wake_holders', 'worker_of',
         'worker_privileges'];
     _f record;
     _r record;

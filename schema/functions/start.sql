@@ -31,6 +31,19 @@ BEGIN
     END IF;
 END $$;
 
+-- Said at the start already: a worker that is alive has found that it cannot log in as this role.
+CREATE OR REPLACE FUNCTION df_engine.warn_of_blocks(_owner regrole) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _reason text;
+BEGIN
+    SELECT b.reason INTO _reason FROM df_engine.role_blocks b JOIN df_engine.workers w ON w.worker_id = b.worker_id
+        WHERE b.owner = _owner AND w.beat_at > clock_timestamp() - make_interval(secs => w.lease_seconds) LIMIT 1;
+    IF FOUND THEN
+        RAISE WARNING 'a worker cannot log in as %, and its steps wait until one can: %', _owner, _reason;
+    END IF;
+END $$;
+
 -- A free id: eight hex digits, longer when the short ones get scarce.
 CREATE OR REPLACE FUNCTION df_engine.new_id() RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -58,6 +71,7 @@ BEGIN
         RAISE EXCEPTION 'database "%" does not exist', NEW.database USING ERRCODE = '3D000';
     END IF;
     PERFORM df_engine.check_owner(NEW.owner);
+    PERFORM df_engine.warn_of_blocks(NEW.owner);
     NEW.instance_id := df_engine.new_id();
     _i.bucket := df_engine.bucket_of(NEW.instance_id);
     _i.instance_id := NEW.instance_id;
@@ -103,4 +117,4 @@ BEGIN
     RETURN _id;
 END $$;
 
-REVOKE ALL ON FUNCTION df_engine.check_owner(regrole), df_engine.new_id(), df_engine.on_ingress_start() FROM PUBLIC;
+REVOKE ALL ON FUNCTION df_engine.check_owner(regrole), df_engine.warn_of_blocks(regrole), df_engine.new_id(), df_engine.on_ingress_start() FROM PUBLIC;

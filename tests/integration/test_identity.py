@@ -413,7 +413,12 @@ def test_credentials_by_role_from_a_passfile(scram: tuple[Server, Database], tmp
             reason = "(SELECT min(reason) FROM df.waiting(%s))"
             wait_until(lambda: "no password supplied" in (value(bob, reason, waits) or ""), 20)
             assert value(bob, "df.status(%s)", waits) == "running"
-            value(bob, "df.cancel(%s)", waits)
+            warnings: list[str] = []
+            bob.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
+            again = value(bob, "df.start('SELECT 1')")
+            assert any("cannot log in as bob" in warning for warning in warnings)
+            for instance in (waits, again):
+                value(bob, "df.cancel(%s)", instance)
     finally:
         workers.stop()
         for worker in workers.started:
