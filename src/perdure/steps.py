@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -281,10 +281,8 @@ class Steps:
     def _delay(self, lease: Lease, failure: Failure) -> float | None:
         if not failure.transient:
             return None
-        elapsed = 0.0
-        if lease.first_failed_at is not None:
-            elapsed = max((datetime.now(UTC) - lease.first_failed_at).total_seconds(), 0.0)
-        return next_delay(lease.attempt, elapsed, self.retry_total_seconds, random.random(), failure.retry_after)
+        total = self.retry_total_seconds
+        return next_delay(lease.attempt, lease.failing(), total, random.random(), failure.retry_after)
 
     def _put_back(self, lease: Lease, delay: float) -> None:
         arguments = (lease.bucket, lease.instance_id, lease.seq, lease.token, "{}", delay, False, new_token())

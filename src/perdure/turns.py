@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,11 +42,15 @@ class Lease:
     variables: Any
     attempt: int = 1
     autocommit: bool = False
-    first_failed_at: datetime | None = None
+    failing_for: float | None = None
     overdue: bool = False
     capped: bool = False
     entry: Entry | None = None
     taken_at: float = 0.0
+
+    def failing(self) -> float:
+        """Seconds since the first failed attempt: the server's clock up to the claim, then how long it has taken."""
+        return 0.0 if self.failing_for is None else self.failing_for + time.monotonic() - self.taken_at
 
 
 @dataclass(slots=True)
@@ -204,7 +209,6 @@ class Turns:
         message["next"] = codec.encode(started)
         if first.status == "running":
             message["next_kinds"], message["next_payloads"] = encoded(first.events)
-            message["waits"] = turn_message(first, 1)["waits"]
             self._add_work(turn, first, message)
             turn.entry.execution = following
         else:

@@ -352,6 +352,7 @@ def pending_of(task: Claimed) -> Pending:
 def lease_of(task: Claimed) -> Lease:
     """A claimed step: everything that it needs came with the claim."""
     asked = codec.decode(task.input or "{}")
+    began = task.first_failed_at
     return Lease(
         bucket=task.bucket,
         instance_id=task.instance_id,
@@ -368,7 +369,8 @@ def lease_of(task: Claimed) -> Lease:
         variables=system_variables(task.variables, task.instance_id, task.label),
         attempt=task.attempt,
         autocommit=task.autocommit,
-        first_failed_at=task.first_failed_at,
+        failing_for=None if began is None else (task.clock - began).total_seconds(),
+        taken_at=time.monotonic(),
         overdue=task.overdue,
         capped=task.capped,
     )
