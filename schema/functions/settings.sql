@@ -126,18 +126,17 @@ BEGIN
 END $$;
 
 -- The value of a setting, as text. Runs as the owner, so that functions of users can ask; it gives away no more than the
--- calls themselves do. For list_instances_max_limit the session's value counts if the session is a superuser's.
+-- calls themselves do. Where the session is a superuser's, pg_durable.<name> counts before it, be it from SET or from the
+-- server's configuration, which may still say what it said to pg_durable; anybody else could have set it.
 CREATE OR REPLACE FUNCTION df_engine.setting(name text) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _value text;
     _session text;
 BEGIN
-    IF name = 'list_instances_max_limit' THEN
-        _session := current_setting('pg_durable.list_instances_max_limit', true);
-        IF _session <> '' AND (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN
-            RETURN (SELECT df_engine.checked_setting(s, _session) FROM df_engine.settings s WHERE s.name = setting.name);
-        END IF;
+    _session := current_setting('pg_durable.' || name, true);
+    IF _session <> '' AND (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN
+        RETURN (SELECT df_engine.checked_setting(s, _session) FROM df_engine.settings s WHERE s.name = setting.name);
     END IF;
     SELECT s.value INTO _value FROM df_engine.settings s WHERE s.name = setting.name;
     IF NOT FOUND THEN

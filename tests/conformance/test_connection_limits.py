@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from stage import Stage, as_superuser
+from stage import SUPERUSER, Stage, as_superuser
 
 
 @contextlib.contextmanager
@@ -89,3 +89,17 @@ def test_a_chain_keeps_within_the_cap(stage: Stage) -> None:
                 END LOOP;
             END $$;
         """)
+
+
+@as_superuser
+def test_limits_of_the_servers_configuration(stage: Stage) -> None:
+    """As pg_durable read them: a superuser's session, and so a superuser's worker, obeys them; nobody else's does."""
+    database = stage.database.name
+    asked = "SELECT df_engine.setting('max_user_connections'), df_engine.setting('execution_acquire_timeout')"
+    try:
+        stage.run(f"ALTER DATABASE {database} SET pg_durable.max_user_connections = 2", SUPERUSER)
+        assert stage.run(asked, SUPERUSER) == "2|0"
+        assert stage.run(asked) == "0|0"
+    finally:
+        stage.run(f"ALTER DATABASE {database} RESET pg_durable.max_user_connections", SUPERUSER)
+    assert stage.run(asked, SUPERUSER) == "0|0"

@@ -196,11 +196,16 @@ def test_superusers_only_when_they_may(stage: Stage) -> None:
                 SUPERUSER,
             )
             assert shown.startswith("completed")
-            # Nobody but an administrator sees the switch, and a session cannot set it.
+            # Nobody but an administrator sees the switch, and nobody else can move it.
             assert stage.run("SELECT count(*) FROM df.settings WHERE name = 'enable_superuser_instances'") == "0"
-            assert "are disabled" in stage.refused(
-                "SET pg_durable.enable_superuser_instances = on; SELECT df.start('SELECT 1')", SUPERUSER
-            )
+            stage.run("""
+                CREATE FUNCTION playground.as_superuser() RETURNS TEXT SECURITY DEFINER LANGUAGE plpgsql AS
+                    'BEGIN RETURN df.start(''SELECT 1''); END';
+                GRANT EXECUTE ON FUNCTION playground.as_superuser() TO PUBLIC;
+            """, SUPERUSER)  # fmt: skip
+            switch = "SET pg_durable.enable_superuser_instances = on;"
+            assert "are disabled" in stage.refused(f"{switch} SELECT playground.as_superuser()")
+            assert len(stage.run(f"{switch} SELECT playground.as_superuser()", SUPERUSER)) == 8
         finally:
             admin.execute("UPDATE df.settings SET value = 'on' WHERE name = 'enable_superuser_instances'")
     assert (
