@@ -303,8 +303,10 @@ DECLARE
     _now timestamptz := clock_timestamp();
 BEGIN
     SELECT * INTO _i FROM df_engine.instances i
-        WHERE i.bucket = _bucket AND i.instance_id = _instance_id AND i.ended_at IS NULL FOR NO KEY UPDATE;
-    IF NOT FOUND OR NOT df_engine.serves(_w, _i.owner) THEN
+        WHERE i.bucket = _bucket AND i.instance_id = _instance_id AND i.ended_at IS NULL
+          AND (_w.serves_all OR i.owner = _w.login)
+        FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
         RETURN;
     ELSIF _i.status = 'cancelled' THEN
         -- It was cancelled: nobody has to be able to read it any more.

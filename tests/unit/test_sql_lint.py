@@ -228,3 +228,17 @@ def test_no_plain_string_depends_on_standard_conforming_strings(path: Path) -> N
     plain = re.findall(r"(?<![eE\w'])'((?:[^']|'')*)'", text)
     # Within a function with a fixed path the strings are still the caller's to read: only regular expressions remain.
     assert [string for string in plain if re.search(r"\\'|\\\\", string)] == []
+
+
+def test_workers_lock_only_what_they_serve() -> None:
+    """Anybody may register a worker and call its functions in a transaction that stays open."""
+    for path in FILES:
+        for found in re.finditer(
+            r"FUNCTION df_engine\.(\w+_v1)\b.*?AS \$\$(.*?)\$\$", path.read_text("utf-8"), re.DOTALL
+        ):
+            for statement in re.split(r";\n", found.group(2)):
+                if re.search(r"FOR (NO KEY )?UPDATE", statement):
+                    limited = re.search(
+                        r"_w\.serves_all|worker_id = _worker_id|worker_id = _w\.worker_id|t\.token_hash", statement
+                    )
+                    assert limited is not None, f"{found.group(1)} may lock rows of others: {statement.strip()}"
