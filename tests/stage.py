@@ -19,6 +19,7 @@ from typing import Any, cast
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cluster import (
     OWNER,
@@ -171,7 +172,7 @@ def running_stage(
         stage = Stage(database, Workers(database, folder), kind == "superuser")
         _furnish(stage, {"enable_superuser_instances": "on", **settings})
         dsn = database.admin_dsn if stage.superuser else database.dsn(WORKER)
-        roles = ("--role-dsn", database.role_dsn) if cluster.with_password or not stage.superuser else ()
+        roles = ("--role-dsn", _role_dsn(database, folder)) if cluster.with_password or not stage.superuser else ()
         stage.workers.start(*roles, *arguments, dsn=dsn)
         try:
             wait_until(stage.is_ready, 30, "a worker to be there")
@@ -180,6 +181,19 @@ def running_stage(
             stage.workers.stop()
     finally:
         drop_database(cluster, name)
+
+
+def _role_dsn(database: Database, folder: Path) -> str:
+    """How to log in as any role, the superuser included, whose password is not that of the tests' roles."""
+    if not database.cluster.with_password:
+        return database.role_dsn
+    own = conninfo_to_dict(database.admin_dsn)
+    passwords = folder / "passwords"
+    passwords.write_text(f"*:*:*:{own.get('user')}:{own.get('password')}\n*:*:*:*:{PASSWORD}\n", "utf-8")
+    passwords.chmod(0o600)
+    parts = {**conninfo_to_dict(database.role_dsn), "passfile": str(passwords)}
+    parts.pop("password", None)
+    return make_conninfo("", **cast(dict[str, Any], parts))
 
 
 def _superusers_database(cluster: Cluster, name: str) -> Database:
