@@ -1,0 +1,583 @@
+"""A model of the engine's tables and functions: one Python method for each function that a worker calls.
+
+Each method is one transaction, run at one moment. What a real server does in the meantime (other transactions, commits
+that come late, answers that are lost) is the world's business. ``off`` names rules of the protocol that are switched
+off, to see that their absence is found.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from perdure.eventstore import codec
+from perdure.eventstore.engine import token_hash
+from stories import BEGIN
+
+LEASE = 2.0
+RULES = (
+    "finish: the task is there, under this token",
+    "finish: decisions only at their head",
+    "finish: the completion is in the step's commit",
+    "finish: a completion is a fact, whatever the head",
+    "turn: under its token",
+    "turn: only at its head",
+    "turn: what is dropped goes with it",
+    "facts: a turn is there to look at them",
+    "inbox: rows are taken one by one",
+    "inbox: in the order of their ids",
+    "inbox: a row goes with its fact",
+    "timers: never early",
+    "end: nothing is left to do",
+    "continue: signals that nobody took go over",
+    "cancel: a fact, under the lock",
+    "claim: once a second without the mark",
+    "leases: the dead one's tasks are taken over",
+    "leases: unknown ones are given back",
+    "cache: forgotten after an error",
+)
+# A second barrier: a turn at the right head is right whoever takes it, so that no schedule tells this rule's absence.
+BARRIERS = frozenset({"turn: under its token"})
+
+
+class Refused(Exception):
+    """The engine raised. ``code`` is its SQLSTATE."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(slots=True)
+class Instance:
+    """The head of an instance."""
+
+    graph: str
+    execution_id: int = 1
+    head: int = 1
+    status: str = "pending"
+    ended: bool = False
+    parked: str | None = None
+    locked: bool = False  # by a user's open transaction (df.cancel)
+
+
+@dataclass(slots=True)
+class Task:
+    """A turn (seq 0) or a step."""
+
+    instance_id: str
+    seq: int
+    execution_id: int
+    task_no: int
+    lane: str
+    kind: str
+    visible_at: float
+    input: str | None = None
+    attempt: int = 1
+    losses: int = 0
+    autocommit: bool = False
+    first_failed_at: float | None = None
+    worker_id: int | None = None
+    token: bytes | None = None
+
+    def lease(self, worker_id: int | None, token: bytes | None) -> None:
+        """Give it to a worker, or to nobody."""
+        self.worker_id, self.token = worker_id, token
+
+
+@dataclass(slots=True)
+class Message:
+    """A row of the inbox, committed."""
+
+    message_id: int
+    instance_id: str
+    name: str
+
+
+@dataclass(slots=True)
+class Store:
+    """The database. ``now`` is the server's clock in seconds, set by the world."""
+
+    off: frozenset[str] = frozenset()
+    shuffle: Callable[[list[Any]], None] = lambda _rows: None
+    now: float = 0.0
+    instances: dict[str, Instance] = field(default_factory=dict)
+    history: dict[tuple[str, int], list[tuple[str, str]]] = field(default_factory=dict)
+    results: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    tasks: dict[tuple[str, int], Task] = field(default_factory=dict)
+    timers: dict[tuple[str, int], tuple[float, int]] = field(default_factory=dict)
+    waits: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
+    inbox: list[Message] = field(default_factory=list)
+    consumed_to: dict[str, int] = field(default_factory=dict)
+    workers: dict[int, float] = field(default_factory=dict)
+    effects: Counter[str] = field(default_factory=Counter)
+    effect_at: dict[str, int] = field(default_factory=dict)
+    fired: list[tuple[float, float]] = field(default_factory=list)
+    unread: set[int] = field(default_factory=set)
+    visible_since: dict[int, int] = field(default_factory=dict)
+    taken_at: dict[int, int] = field(default_factory=dict)
+    moment: int = 0
+    numbers: int = 0
+
+    def on(self, rule: str) -> bool:
+        """Whether a rule is kept."""
+        assert rule in RULES, rule
+        return rule not in self.off
+
+    def clock(self) -> datetime:
+        """The server's clock."""
+        return BEGIN + timedelta(seconds=self.now)
+
+    def number(self) -> int:
+        """From the identity that everything shares; taken when a transaction writes, not when it commits."""
+        self.numbers += 1
+        return self.numbers
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def append(self, instance_id: str, kinds: list[str], payloads: list[str]) -> int:
+        """Append at the head."""
+        i = self.instances[instance_id]
+        events = self.history.setdefault((instance_id, i.execution_id), [])
+        if len(events) != i.head:
+            raise Refused("23505")
+        events.extend(zip(kinds, payloads, strict=True))
+        i.head += len(kinds)
+        return i.head
+
+    def fact(self, instance_id: str, kind: str, payload: str) -> int:
+        """Append a fact."""
+        return self.append(instance_id, [kind], [payload])
+
+    def ensure_turn(self, instance_id: str, worker_id: int | None = None, token: str | None = None) -> bool:
+        """Make sure that there is a turn to take; true if it is new."""
+        if (instance_id, 0) in self.tasks:
+            return False
+        if not self.on("facts: a turn is there to look at them"):
+            return False
+        i = self.instances[instance_id]
+        task = Task(instance_id, 0, i.execution_id, self.number(), "turn", "turn", self.now)
+        task.lease(worker_id, token_hash(token) if token else None)
+        self.tasks[instance_id, 0] = task
+        return True
+
+    def clear_work(self, instance_id: str, ended: bool) -> None:
+        """Nothing of this execution is left to do."""
+        if not self.on("end: nothing is left to do"):
+            self.tasks.pop((instance_id, 0), None)
+            return
+        for table in (self.tasks, self.timers, self.waits):
+            for key in [key for key in table if key[0] == instance_id]:
+                del table[key]
+        if ended:
+            self.unread.update(m.message_id for m in self.inbox if m.instance_id == instance_id)
+            self.inbox = [m for m in self.inbox if m.instance_id != instance_id]
+
+    def alive(self, worker_id: int | None) -> bool:
+        """Whether a worker has a fresh beat."""
+        return worker_id in self.workers and self.workers[worker_id] > self.now - LEASE
+
+    def known(self, worker_id: int) -> None:
+        """Raises unless the worker has a row."""
+        if worker_id not in self.workers:
+            raise Refused("DF010")
+
+    # -- users -----------------------------------------------------------------------------------------------------
+
+    def start(self, instance_id: str, graph: str, task_no: int, started: str) -> None:
+        """The commit of a df.start; its task number was taken when it was called."""
+        self.instances[instance_id] = Instance(graph)
+        self.history[instance_id, 1] = [("ExecutionStarted", started)]
+        self.tasks[instance_id, 0] = Task(instance_id, 0, 1, task_no, "turn", "turn", self.now)
+
+    def signal(self, message: Message) -> None:
+        """The commit of a df.signal."""
+        self.inbox.append(message)
+        self.moment += 1
+        self.visible_since[message.message_id] = self.moment
+
+    def cancel(self, instance_id: str) -> None:
+        """The commit of a df.cancel, which has held the lock since it was called."""
+        i = self.instances[instance_id]
+        i.locked = False
+        if i.status in ("completed", "failed", "cancelled"):
+            return
+        i.status = "cancelled"
+        if self.on("cancel: a fact, under the lock"):
+            self.fact(instance_id, "CancelRequested", '{"reason":"enough"}')
+            self.ensure_turn(instance_id)
+
+    # -- claims ----------------------------------------------------------------------------------------------------
+
+    def drain_inbox(self) -> None:
+        """Messages become facts."""
+        rows = sorted(self.inbox, key=lambda m: m.message_id)
+        if not self.on("inbox: in the order of their ids"):
+            self.shuffle(rows)
+        kept: list[Message] = []
+        self.moment += 1
+        for m in rows:
+            i = self.instances.get(m.instance_id)
+            if i is None or i.ended:
+                self.unread.add(m.message_id)
+                continue
+            if i.locked:
+                kept.append(m)
+                continue
+            if not self.on("inbox: rows are taken one by one"):
+                if m.message_id <= self.consumed_to.get(m.instance_id, 0):
+                    continue
+                self.consumed_to[m.instance_id] = m.message_id
+            if not self.on("inbox: a row goes with its fact") and m.message_id % 2:
+                kept.append(Message(m.message_id + 1, m.instance_id, m.name))
+            self.taken_at.setdefault(m.message_id, self.moment)
+            seq = i.head + 1
+            self.results[m.instance_id, i.execution_id, seq] = f'{{"signal_name":"{m.name}","data":{m.message_id}}}'
+            self.fact(m.instance_id, "SignalReceived", f'{{"name":"{m.name}"}}')
+            self.ensure_turn(m.instance_id)
+        self.inbox = kept
+
+    def fire_timers(self) -> None:
+        """Timers that are due become facts."""
+        now = self.now if self.on("timers: never early") else self.now + 0.5
+        due = sorted((at, key) for key, (at, _) in self.timers.items() if at <= now)
+        for at, (instance_id, seq) in due:
+            i = self.instances[instance_id]
+            if i.locked:
+                continue
+            _, execution_id = self.timers.pop((instance_id, seq))
+            if execution_id == i.execution_id and not i.ended:
+                self.fired.append((at, self.now))
+                self.fact(instance_id, "TimerFired", f'{{"of":{seq}}}')
+                self.ensure_turn(instance_id)
+
+    def end_instance_waits(self) -> None:
+        """Instances that wait for another one's end."""
+        for (instance_id, seq), (target, execution_id) in list(self.waits.items()):
+            i, other = self.instances[instance_id], self.instances.get(target)
+            if i.locked or (other is not None and not other.ended):
+                continue
+            del self.waits[instance_id, seq]
+            if i.execution_id != execution_id or i.ended:
+                continue
+            if other is None:
+                self.fact(instance_id, "InstanceEnded", f'{{"of":{seq},"error":"nobody"}}')
+            else:
+                self.results[instance_id, i.execution_id, i.head + 1] = '{"status":"x"}'
+                self.fact(instance_id, "InstanceEnded", f'{{"of":{seq}}}')
+            self.ensure_turn(instance_id)
+
+    def claim(
+        self, worker_id: int, _key: str, turns: int, steps: int, _http: int, mark: int, full: bool, _except: list[int]
+    ) -> list[Any]:
+        """Lease what may be done now."""
+        self.known(worker_id)
+        self.drain_inbox()
+        self.fire_timers()
+        if full:
+            self.end_instance_waits()
+            mark = 0 if self.on("claim: once a second without the mark") else mark
+        if not self.on("claim: once a second without the mark"):
+            mark = max(mark, self.numbers - 3)
+        found = []
+        for lane, most in (("turn", turns), ("sql", steps)):
+            free = [t for t in self.tasks.values() if t.worker_id is None and t.lane == lane and t.task_no >= mark]
+            free = sorted((t for t in free if t.visible_at <= self.now), key=lambda t: t.task_no)[:most]
+            found += [self._leased(task, worker_id) for task in free]
+        return found
+
+    def _leased(self, task: Task, worker_id: int) -> tuple[Any, ...]:
+        token = f"claim-{self.number()}"
+        task.lease(worker_id, token_hash(token))
+        i = self.instances[task.instance_id]
+        first = task.seq == 0 and i.head == 1 and i.execution_id == 1
+        failed_at = None if task.first_failed_at is None else BEGIN + timedelta(seconds=task.first_failed_at)
+        return (
+            *(task.lane, task.kind, 0, task.instance_id, task.seq, task.execution_id, token, task.task_no, 10, "alice"),
+            *(
+                None,
+                task.attempt,
+                task.autocommit,
+                task.input,
+                failed_at,
+                False,
+                i.execution_id,
+                i.head,
+                i.status,
+                False,
+            ),
+            *(self.clock(), i.graph if first else None, "{}", None),
+            self.history[task.instance_id, 1][0][1] if first else None,
+        )
+
+    def load(self, worker_id: int, _key: str, wanted: str) -> list[Any]:
+        """Instances, with the events after what the caller knows."""
+        self.known(worker_id)
+        rows = []
+        for instance_id, execution_id, known in codec.decode(wanted):
+            i = self.instances[instance_id]
+            skip = known if execution_id == i.execution_id else 0
+            events = self.history[instance_id, i.execution_id]
+            text = ",".join(f'[{n},"{k}",{p}]' for n, (k, p) in enumerate(events, start=1) if n > skip)
+            graph = i.graph if execution_id == 0 else None
+            head = (instance_id, i.execution_id, i.head, i.status, graph, "{}", None, None, "alice")
+            rows.append((*head, f"[{text}]", self.clock()))
+        return rows
+
+    def bodies(self, worker_id: int, _key: str, instance_id: str, refs: str) -> list[Any]:
+        """The raw results behind references."""
+        self.known(worker_id)
+        return [(self._text(instance_id, ref),) for ref in codec.decode(refs)]
+
+    def _text(self, instance_id: str, ref: Any) -> str:
+        if isinstance(ref, list):
+            return self.results.get((instance_id, ref[0], ref[1]), '{"rows":[],"row_count":0}')
+        if "j" in ref:
+            return "[" + ",".join(self._text(instance_id, part) for part in ref["j"]) + "]"
+        return str(ref["v"])
+
+    # -- turns -----------------------------------------------------------------------------------------------------
+
+    def commit_turns(self, worker_id: int, _key: str, turns: str) -> list[Any]:
+        """Commit decided turns."""
+        self.known(worker_id)
+        decoded = codec.decode(turns)
+        if len(decoded) == 1 and self.instances[decoded[0]["i"]].locked:
+            raise Refused("55P03")
+        return [(*self._commit_turn(worker_id, t), self.clock()) for t in decoded]
+
+    def _commit_turn(self, worker_id: int, t: dict[str, Any]) -> tuple[str, int | None]:
+        i, task = self.instances[t["i"]], self.tasks.get((t["i"], 0))
+        if i.locked:
+            return "busy", None
+        if self.on("turn: under its token") and (task is None or task.token != token_hash(t["t"])):
+            return "lost", None
+        if i.execution_id != t["x"] or (i.head != t["h"] and self.on("turn: only at its head")):
+            return "conflict", None
+        return "done", self._apply_turn(worker_id, i, t)
+
+    def _apply_turn(self, worker_id: int, i: Instance, t: dict[str, Any]) -> int:
+        instance_id, status = str(t["i"]), t["status"]
+        self.append(instance_id, t["kinds"], t["payloads"])
+        ends = status in ("completed", "failed", "cancelled")
+        if ends or status == "continued":
+            self.clear_work(instance_id, ends)
+        elif self.on("turn: what is dropped goes with it"):
+            for seq in t["dropped"]:
+                for table in (self.tasks, self.timers, self.waits):
+                    table.pop((instance_id, seq), None)
+        self.tasks.pop((instance_id, 0), None)
+        if status == "continued":
+            self._begin_execution(i, t)
+        if ends:
+            i.status, i.ended = status, True
+        else:
+            self._schedule(worker_id, i, t)
+            i.status = i.status if i.status == "cancelled" else "running"
+        return i.head
+
+    def _begin_execution(self, i: Instance, t: dict[str, Any]) -> None:
+        i.execution_id += 1
+        started = t["next"]
+        if not self.on("continue: signals that nobody took go over"):
+            started = codec.encode({**codec.decode(started), "signals": []})
+        kinds, payloads = t.get("next_kinds") or [], t.get("next_payloads") or []
+        self.history[t["i"], i.execution_id] = [("ExecutionStarted", started), *zip(kinds, payloads, strict=True)]
+        i.head = 1 + len(kinds)
+        if not kinds:
+            self.ensure_turn(t["i"])
+
+    def _schedule(self, worker_id: int, i: Instance, t: dict[str, Any]) -> None:
+        for a in t.get("activities") or []:
+            task = Task(t["i"], a["seq"], i.execution_id, self.number(), a["lane"], a["kind"], self.now, a["input"])
+            self.tasks[t["i"], a["seq"]] = task
+        if t.get("one_seq") is not None:
+            task = Task(t["i"], t["one_seq"], i.execution_id, self.number(), t["one_lane"], t["one_kind"], self.now)
+            task.input = t["one_input"]
+            task.lease(worker_id, token_hash(t["one_token"]))
+            self.tasks[t["i"], task.seq] = task
+        for timer in t.get("timers") or []:
+            due = (datetime.fromisoformat(timer["due"]) - BEGIN).total_seconds()
+            self.timers[t["i"], timer["seq"]] = (due, i.execution_id)
+        for wait in t.get("waits") or []:
+            target = wait["target"] or str(codec.decode(self._text(t["i"], wait["ref"])))
+            self.waits[t["i"], wait["seq"]] = (target, i.execution_id)
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def take_effect(self, effects: list[str], instance_id: str) -> None:
+        """What a step's statement did is committed."""
+        for effect in effects:
+            self.effects[effect] += 1
+            self.effect_at.setdefault(effect, self.instances[instance_id].head)
+
+    def finish(
+        self, effects: list[str], _bucket: int, instance_id: str, seq: int, token: str, result: str | None,
+        completed: str, execution_id: int | None = None, head: int | None = None, kinds: list[str] | None = None,
+        payloads: list[str] | None = None, next_seq: int | None = None, next_lane: str | None = None,
+        next_kind: str | None = None, next_input: str | None = None, next_token: str | None = None,
+        end_status: str | None = None, turn_token: str = "",
+    ) -> tuple[str, int, datetime]:  # fmt: skip
+        """The completion of a step, in the transaction of its effects."""
+        i, task = self.instances[instance_id], self.tasks.get((instance_id, seq))
+        if i.locked:
+            raise Refused("55P03")
+        if self.on("finish: the task is there, under this token") and (task is None or task.token != token_hash(token)):
+            raise Refused("DF002")
+        if not self.on("finish: a completion is a fact, whatever the head") and (
+            kinds is not None and (i.execution_id != execution_id or i.head != head)
+        ):
+            raise Refused("DF002")
+        at_head = i.execution_id == execution_id and i.head == head
+        decides = kinds is not None and (at_head or not self.on("finish: decisions only at their head"))
+        worker_id = task.worker_id if task is not None else None
+        self.tasks.pop((instance_id, seq), None)
+        if result is not None:
+            self.results[instance_id, i.execution_id, seq] = result
+        self.take_effect(effects, instance_id)
+        if not decides or i.status == "cancelled":
+            self.fact(instance_id, "ActivityCompleted", completed)
+            new = self.ensure_turn(instance_id, worker_id, turn_token)
+            return ("turn" if new else "noted"), i.head, self.clock()
+        assert kinds is not None and payloads is not None
+        payloads = [f'{{"now":"{self.clock().isoformat()}"' + payloads[0][11:], *payloads[1:]]
+        self.append(instance_id, ["ActivityCompleted", *kinds], [completed, *payloads])
+        if end_status is not None:
+            self.clear_work(instance_id, True)
+            i.status, i.ended = end_status, True
+        else:
+            assert next_seq is not None and next_lane is not None and next_kind is not None
+            following = Task(
+                instance_id, next_seq, i.execution_id, self.number(), next_lane, next_kind, self.now, next_input
+            )
+            if next_token is not None:
+                following.lease(worker_id, token_hash(next_token))
+            self.tasks[instance_id, next_seq] = following
+        return "done", i.head, self.clock()
+
+    def complete(self, worker_id: int, _key: str, *arguments: Any) -> list[Any]:
+        """A step outside its own transaction completed."""
+        self.known(worker_id)
+        bucket, instance_id, seq, token, result, completed, turn_token = arguments
+        return [self.finish([], bucket, instance_id, seq, token, result, completed, turn_token=turn_token)]
+
+    def fail(
+        self, worker_id: int, _key: str, _bucket: int, instance_id: str, seq: int, token: str, failure: str,
+        delay: float | None, counts: bool, turn_token: str,
+    ) -> list[Any]:  # fmt: skip
+        """An attempt failed."""
+        self.known(worker_id)
+        i, task = self.instances[instance_id], self.tasks.get((instance_id, seq))
+        if i.locked:
+            raise Refused("55P03")
+        if task is None or task.token != token_hash(token):
+            return [("lost", None, self.clock())]
+        payload = f'{{"of":{seq},"failure":{failure}}}'
+        if delay is None:
+            del self.tasks[instance_id, seq]
+            self.fact(instance_id, "ActivityFailed", payload)
+            new = self.ensure_turn(instance_id, worker_id, turn_token)
+            return [("turn" if new else "noted", i.head, self.clock())]
+        if counts:
+            self.fact(instance_id, "ActivityAttemptFailed", payload)
+            task.attempt += 1
+            task.first_failed_at = self.now if task.first_failed_at is None else task.first_failed_at
+        task.lease(None, None)
+        task.visible_at = self.now + delay
+        return [("again", i.head, self.clock())]
+
+    def autocommit(self, worker_id: int, _key: str, _bucket: int, instance_id: str, seq: int, token: str) -> list[Any]:
+        """From now on the step runs outside a transaction."""
+        self.known(worker_id)
+        task = self.tasks.get((instance_id, seq))
+        if self.instances[instance_id].locked:
+            raise Refused("55P03")
+        if task is None or task.token != token_hash(token):
+            return [(False,)]
+        task.autocommit = True
+        self.fact(instance_id, "ActivityModeChanged", f'{{"of":{seq},"autocommit":true}}')
+        return [(True,)]
+
+    def retake(
+        self, worker_id: int, _key: str, _bucket: int, instance_id: str, seq: int, old: str, new: str
+    ) -> list[Any]:
+        """Unknown outcome: the same token still there means that nothing was committed; a new one shuts it out."""
+        self.known(worker_id)
+        task = self.tasks.get((instance_id, seq))
+        if self.instances[instance_id].locked:
+            raise Refused("55P03")
+        if task is None or task.token != token_hash(old) or task.worker_id != worker_id:
+            return [(False,)]
+        task.token = token_hash(new)
+        return [(True,)]
+
+    def park(self, worker_id: int, _key: str, _bucket: int, instance_id: str, reason: str) -> list[Any]:
+        """Nobody can go on with this instance."""
+        self.known(worker_id)
+        self.instances[instance_id].parked = reason
+        return [(None,)]
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    def register(self, *_arguments: Any) -> list[Any]:
+        """A new worker."""
+        worker_id = self.number()
+        self.workers[worker_id] = self.now
+        return [(worker_id,)]
+
+    def beat(self, worker_id: int, _key: str, _draining: bool) -> list[Any]:
+        """The worker is alive; what is leased to it."""
+        self.known(worker_id)
+        self.workers[worker_id] = self.now
+        return [(t.instance_id, t.seq, t.token) for t in self.tasks.values() if t.worker_id == worker_id]
+
+    def reap(self, worker_id: int, _key: str) -> list[Any]:
+        """Tasks of workers without a fresh beat go back to the queue."""
+        self.known(worker_id)
+        if not self.on("leases: the dead one's tasks are taken over"):
+            return [(0,)]
+        lost = [t for t in self.tasks.values() if t.worker_id is not None and not self.alive(t.worker_id)]
+        for task in lost:
+            task.lease(None, None)
+            task.losses += 1
+        for dead in [w for w, beat in self.workers.items() if beat < self.now - 10 * LEASE]:
+            del self.workers[dead]
+        return [(len(lost),)]
+
+    def release(self, worker_id: int, _key: str, hashes: list[bytes]) -> list[Any]:
+        """Tasks go back to the queue."""
+        self.known(worker_id)
+        if not self.on("leases: unknown ones are given back"):
+            return [(0,)]
+        for task in self.tasks.values():
+            if task.worker_id == worker_id and task.token in hashes:
+                task.lease(None, None)
+        return [(0,)]
+
+    def postpone(self, worker_id: int, key: str, hashes: list[bytes]) -> list[Any]:
+        """Turns of instances that somebody has locked: a little later."""
+        for task in self.tasks.values():
+            if task.worker_id == worker_id and task.token in hashes:
+                task.visible_at = self.now + 0.1 * 2 ** min(task.losses, 10)
+                task.losses += 1
+        return self.release(worker_id, key, hashes)
+
+    def idle(self, worker_id: int, _key: str, _idle: bool) -> list[Any]:
+        """Nothing to do now; when the next timer is due."""
+        self.known(worker_id)
+        due = [at for at, _ in self.timers.values()]
+        due += [t.visible_at for t in self.tasks.values() if t.worker_id is None and t.visible_at > self.now]
+        return [(max(min(due) - self.now, 0.0) if due else None,)]
+
+    def hello(self) -> list[Any]:
+        """The settings that workers obey."""
+        return [
+            ({"max_result_bytes": 1 << 20, "retry_total_seconds": 3600.0, "reconcile_interval": 0, "service": True},)
+        ]
+
+    def dead_sessions(self, _worker_id: int, _key: str) -> list[Any]:
+        """The model knows no sessions that outlive their worker but for messages that arrive late."""
+        return []
