@@ -68,8 +68,10 @@ def noted(dsn: str) -> Fingerprint | None:
 
 def current(dsn: str) -> str | None:
     """The revision of the database, None where nothing is installed."""
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=NullPool)
+    creator = lambda: psycopg.connect(dsn)  # noqa: E731
+    engine = create_engine("postgresql+psycopg://", creator=creator, poolclass=NullPool, use_native_hstore=False)
     with engine.connect() as connection:
+        connection.exec_driver_sql("SET LOCAL search_path = pg_catalog, pg_temp")  # see env.py
         context = MigrationContext.configure(
             connection,
             opts={"version_table": install.VERSION_TABLE, "version_table_schema": install.ENGINE_SCHEMA},

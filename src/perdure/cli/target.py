@@ -96,7 +96,8 @@ def require_schema(connection: psycopg.Connection[Any]) -> None:
             f"or SELECT df.grant_worker('{role}') for a login that serves all users and starts nothing itself"
         )
     with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
-        require_revision(_one(connection, "SELECT max(version_num) FROM df_engine.alembic_version"), migrate.known())
+        newest = _one(connection, "SELECT max(version_num::text) FROM df_engine.alembic_version")
+        require_revision(newest, migrate.known())
     _require_state(connection)
 
 
