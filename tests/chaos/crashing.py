@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,11 +14,11 @@ from typing import Any
 import psycopg
 
 from chaos.checks import check_invariants, check_scenario, history, kinds
-from chaos.nursery import Nursery, nursery
-from chaos.scenarios import TABLES, Scenario
+from chaos.nursery import Child, Nursery, nursery
+from chaos.scenarios import BY_NAME, TABLES, Scenario
 from chaos.wire import Fault, Point, Proxy, proxied
 from cluster import WORKER, Cluster, Database, copy_template, drop_database
-from waiting import ENDED, status, wait_until
+from waiting import status, wait_until
 
 PATIENCE = 60.0
 QUICK: dict[str, Any] = {"lease_seconds": 1.0, "poll_seconds": 0.5, "slots": 2, "http_slots": 0, "log_level": "warning"}
@@ -29,14 +30,15 @@ class Stage:
 
     database: Database
     nursery: Nursery
+    patch: str | None = None
     clean: dict[str, tuple[list[Point], Counter[str]]] = field(default_factory=dict)
 
-    def worker(self, proxy: Proxy | None = None) -> Any:
+    def worker(self, proxy: Proxy | None = None) -> Child:
         """Start a worker, by way of a proxy if one is given."""
         dsn, role_dsn = self.database.dsn(WORKER), self.database.role_dsn
         if proxy is not None:
             dsn, role_dsn = proxy.dsn(dsn), proxy.dsn(role_dsn)
-        return self.nursery.start(dsn, role_dsn, **QUICK)
+        return self.nursery.start(dsn, role_dsn, self.patch, **QUICK)
 
 
 @contextlib.contextmanager
@@ -69,30 +71,16 @@ def run_scenario(at: Stage, scenario: Scenario, fault: Fault | None = None) -> O
         wait_until(lambda: _ready(admin), PATIENCE, f"a worker that is idle: {first.log}")
         proxy.arm(first.pid, fault)
         began = time.monotonic()
-        with at.database.connect("alice") as alice:
+        with at.database.connect("alice") as alice, _rescue(at, fault) as others:
             row = alice.execute(f"SELECT df.start({scenario.expression})").fetchone()
             assert row is not None
             instance_id = str(row[0])
-            second = None
-            if fault is not None:
-                wait_until(
-                    lambda: fault.happened.is_set() or status(alice, instance_id) in ENDED or _waits(scenario),
-                    PATIENCE,
-                    "the fault",
-                )
-                if fault.how.startswith("kill") and fault.happened.is_set():
-                    first.gone(PATIENCE)
-            if scenario.act is not None:
-                scenario.act(alice, instance_id)
-            if fault is not None and fault.how.startswith("kill"):
-                wait_until(
-                    lambda: fault.happened.is_set() or status(alice, instance_id) in ENDED, PATIENCE, "the fault"
-                )
-                second = at.worker()
             try:
+                if scenario.act is not None:
+                    scenario.act(alice, instance_id)
                 wait_until(lambda: _ended(admin, instance_id), PATIENCE, "the end")
             except AssertionError as error:
-                logs = first.log + (second.log if second else "")
+                logs = "".join(child.log for child in [first, *others])
                 raise AssertionError(f"{error}\n{history(admin, instance_id)}\n{logs}") from None
         seconds = time.monotonic() - began
         proxy.disarm()
@@ -100,21 +88,63 @@ def run_scenario(at: Stage, scenario: Scenario, fault: Fault | None = None) -> O
         if fault is not None and fault.held is not None:
             proxy.deliver_late()
             _check(at, admin, scenario, instance_id)
-        for child in (first, second):
-            if child is not None:
-                child.kill()
+        for child in [first, *others]:
+            child.kill()
         _forget_workers(admin)
         return Outcome(instance_id, list(proxy.seen), fault is not None and fault.happened.is_set(), seconds)
+
+
+@contextlib.contextmanager
+def _rescue(at: Stage, fault: Fault | None) -> Iterator[list[Child]]:
+    """Start another worker as soon as the first has been killed."""
+    others: list[Child] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if fault is not None and fault.happened.wait(0.01):
+                others.append(at.worker())
+                return
+
+    watching = threading.Thread(target=watch, daemon=True)
+    if fault is not None and fault.how.startswith("kill"):
+        watching.start()
+    try:
+        yield others
+    finally:
+        over.set()
+        if watching.is_alive():
+            watching.join(PATIENCE)
+
+
+def run_zombie(at: Stage) -> None:
+    """A message of the first round, cut off and done again, arrives while the second runs the step of the same number.
+
+    Raises AssertionError.
+    """
+    scenario = BY_NAME["zombie"]
+    fault = Fault(Point("run_step", 1), "cut late")
+    leased = """SELECT FROM df_engine.tasks t JOIN df_engine.instances i USING (bucket, instance_id)
+        WHERE t.instance_id = %s AND t.seq = 3 AND t.execution_id = 2 AND t.worker_id IS NOT NULL"""
+    with proxied(at.database.dsn(WORKER)) as proxy, at.database.admin() as admin:
+        worker = at.worker(proxy)
+        wait_until(lambda: _ready(admin), PATIENCE, f"a worker that is idle: {worker.log}")
+        proxy.arm(worker.pid, fault)
+        with at.database.connect("alice") as alice:
+            row = alice.execute(f"SELECT df.start({scenario.expression})").fetchone()
+        assert row is not None
+        wait_until(lambda: admin.execute(leased, [row[0]]).fetchone() is not None, PATIENCE, "the second round")
+        proxy.deliver_late()
+        wait_until(lambda: _ended(admin, row[0]), PATIENCE, "the end")
+        worker.kill()
+        _forget_workers(admin)
+        _check(at, admin, scenario, row[0])
+        assert fault.held is not None, "the message was never held back"
 
 
 def _ready(admin: psycopg.Connection[Any]) -> bool:
     row = admin.execute("SELECT bool_or(idle) FROM df_engine.workers").fetchone()
     return bool(row and row[0])
-
-
-def _waits(scenario: Scenario) -> bool:
-    """Whether a scenario needs something from outside before it can go on."""
-    return scenario.act is not None
 
 
 def _ended(admin: psycopg.Connection[Any], instance_id: str) -> bool:

@@ -1,12 +1,13 @@
 """A process that has loaded the worker's code and forks a worker whenever it is asked: cheap victims for the tests.
 
 Each worker is a process of its own, with its own log, ended with SIGKILL like any other. The nursery reads lines of
-JSON (``{"settings": {...}, "log": path, "environment": {...}}``) and answers with the process id.
+JSON (``{"settings": {...}, "log": path, "patch": "module:function"}``) and answers with the process id.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -69,14 +70,12 @@ class Nursery:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
-    def start(
-        self, dsn: str, role_dsn: str | None, environment: dict[str, str] | None = None, **settings: Any
-    ) -> Child:
-        """Fork a worker."""
+    def start(self, dsn: str, role_dsn: str | None, patch: str | None = None, **settings: Any) -> Child:
+        """Fork a worker. ``patch`` names a function that spoils its code first, to see that tests notice."""
         log_path = self.folder / f"worker-{len(self.children)}.log"
         asked = {"dsn": dsn, "role_dsn": role_dsn, **settings}
         assert self._process.stdin is not None and self._process.stdout is not None
-        line = {"settings": asked, "log": str(log_path), "environment": environment or {}}
+        line = {"settings": asked, "log": str(log_path), "patch": patch}
         self._process.stdin.write(json.dumps(line) + "\n")
         self._process.stdin.flush()
         child = Child(int(self._process.stdout.readline()), log_path)
@@ -117,7 +116,10 @@ def _serve() -> None:
             print(pid, flush=True)
             continue
         _become_worker(asked["log"])
-        os.environ.update(asked["environment"])
+        if asked["patch"]:
+            module, _, function = asked["patch"].partition(":")
+            sys.path.insert(0, str(Path(__file__).parents[1]))
+            getattr(importlib.import_module(module), function)()
         os._exit(worker.run(Settings(**asked["settings"])))
 
 

@@ -19,13 +19,13 @@ CREATE TABLE effects (instance text NOT NULL, step text NOT NULL, key text, at t
 CREATE INDEX ON effects (instance);
 CREATE TABLE counters (instance text PRIMARY KEY, n integer NOT NULL);
 CREATE SEQUENCE attempts;
-CREATE FUNCTION effect(_instance text, _step text) RETURNS bigint LANGUAGE sql AS
-    $$INSERT INTO effects (instance, step) VALUES (_instance, _step);
+CREATE FUNCTION effect(_instance text, _step text, _key text) RETURNS bigint LANGUAGE sql AS
+    $$INSERT INTO effects (instance, step, key) VALUES (_instance, _step, _key);
       SELECT count(*) FROM effects WHERE instance = _instance AND step = _step$$;
 -- Fails in a way that a repetition cures, every other time it is called.
-CREATE FUNCTION flaky(_instance text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION flaky(_instance text, _key text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO effects (instance, step) VALUES (_instance, 'flaky');
+    INSERT INTO effects (instance, step, key) VALUES (_instance, 'flaky', _key);
     IF nextval('attempts') % 2 = 1 THEN
         RAISE EXCEPTION 'not now' USING ERRCODE = '40001';
     END IF;
@@ -40,14 +40,30 @@ END $$;
 
 def effect(step: str) -> str:
     """A step that returns no rows (one message with its completion)."""
-    return f"$w$INSERT INTO effects (instance, step) VALUES ('{{sys_instance_id}}', '{step}')$w$"
+    values = f"'{{sys_instance_id}}', '{step}', '{{sys_step_key}}'"
+    return f"$w$INSERT INTO effects (instance, step, key) VALUES ({values})$w$"
+
+
+def done(step: str) -> str:
+    """In a statement: do it, and say how often it has been done."""
+    return f"effect('{{sys_instance_id}}', '{step}', '{{sys_step_key}}')"
 
 
 def counted(step: str) -> str:
     """A step that returns how often it has been done (its completion follows in a message with COMMIT)."""
-    return f"$w$SELECT effect('{{sys_instance_id}}', '{step}') AS n$w$"
+    return f"$w$SELECT {done(step)} AS n$w$"
 
 
+# Quick in the first round, slow in every other.
+ZOMBIE = (
+    "$w$INSERT INTO effects (instance, step, key) SELECT '{sys_instance_id}', 'a', '{sys_step_key}'"
+    " FROM pg_sleep(CASE WHEN '{sys_step_key}' LIKE '%-1-3' THEN 0.02 ELSE 0.5 END)$w$"
+)
+# A signal has time to come in.
+SLOW = (
+    "$w$INSERT INTO effects (instance, step, key) SELECT '{sys_instance_id}', 'a', '{sys_step_key}' FROM pg_sleep(1)$w$"
+)
+MAIL = "$w$SELECT effect('{{sys_instance_id}}', '{}' || $x.data, '{{sys_step_key}}')$w$"
 Action = Callable[[psycopg.Connection[Any], str], None]
 
 
@@ -55,6 +71,28 @@ def _sends(*names: str) -> Action:
     def act(connection: psycopg.Connection[Any], instance_id: str) -> None:
         for name in names:
             connection.execute("SELECT df.signal(%s, %s, '{}')", [instance_id, name])
+
+    return act
+
+
+def _interrupts(name: str) -> Action:
+    """While the first step runs."""
+
+    def act(connection: psycopg.Connection[Any], instance_id: str) -> None:
+        running = "SELECT FROM df.instance_nodes(%s) WHERE node_type = 'SQL' AND status <> 'pending'"
+        wait_until(lambda: connection.execute(running, [instance_id]).fetchone() is not None, 60, "a step that runs")
+        connection.execute("SELECT df.signal(%s, %s, '{}')", [instance_id, name])
+
+    return act
+
+
+def _mails(*bodies: str) -> Action:
+    """All in one transaction, and so in one look at the inbox."""
+
+    def act(connection: psycopg.Connection[Any], instance_id: str) -> None:
+        with connection.transaction():
+            for body in bodies:
+                connection.execute("SELECT df.signal(%s, 'box', %s)", [instance_id, body])
 
     return act
 
@@ -91,12 +129,12 @@ SCENARIOS = [
     Scenario("sequence", f"{effect('a')} ~> {effect('b')} ~> {effect('c')}", {"a": 1, "b": 1, "c": 1}),
     Scenario(
         "results",
-        f"{counted('a')} |=> 'r' ~> $w$SELECT effect('{{sys_instance_id}}', 'b' || $r)$w$ ~> {effect('c')}",
-        {"a": 1, "b1": 1, "c": 1},
+        f"{counted('a')} |=> 'r' ~> $w$SELECT $r, {done('b')}$w$ ~> {effect('c')}",
+        {"a": 1, "b": 1, "c": 1},
     ),
     Scenario(
         "if",
-        f"($w$SELECT effect('{{sys_instance_id}}', 'a') = 1$w$ ?> {effect('yes')} !> {effect('no')}) ~> {effect('z')}",
+        f"($w$SELECT {done('a')} = 1$w$ ?> {effect('yes')} !> {effect('no')}) ~> {effect('z')}",
         {"a": 1, "yes": 1, "z": 1},
     ),
     Scenario(
@@ -112,7 +150,7 @@ SCENARIOS = [
     Scenario("race", f"(df.sleep(60) | {effect('a')}) ~> {effect('z')}", {"a": 1, "z": 1}),
     Scenario(
         "root loop",
-        f"df.loop({effect('a')}, $w$SELECT effect('{{sys_instance_id}}', 'b') < 3$w$)",
+        f"df.loop({effect('a')}, $w$SELECT {done('b')} < 3$w$)",
         {"a": 3, "b": 3},
     ),
     Scenario(
@@ -130,14 +168,27 @@ SCENARIOS = [
         act=_sends("two", "one"),
     ),
     Scenario(
+        "mailbox",
+        " ~> ".join(f"df.wait_for_signal('box') |=> 'x' ~> {MAIL.format(place)}" for place in "ab"),
+        {"a1": 1, "b2": 1},
+        act=_mails("1", "2"),
+    ),
+    Scenario(
+        "interrupted",
+        f"{SLOW} ~> {effect('b')} ~> df.wait_for_signal('s')",
+        {"a": 1, "b": 1},
+        act=_interrupts("s"),
+    ),
+    Scenario("zombie", f"df.loop({ZOMBIE}, $w$SELECT {done('b')} < 3$w$)", {"a": 3, "b": 3}),
+    Scenario(
         "instance",
-        f"$w$SELECT df.start('SELECT effect(''{{sys_instance_id}}'', ''child'')')$w$ |=> 'child'"
+        f"$w$SELECT df.start('SELECT effect(''{{sys_instance_id}}'', ''child'', ''child'')')$w$ |=> 'child'"
         f" ~> df.wait_for_instance('$child', 60) ~> {effect('a')}",
         {"a": 1, "child": 1},
     ),
     Scenario(
         "retry",
-        f"{effect('a')} ~> $w$SELECT flaky('{{sys_instance_id}}')$w$ ~> {effect('b')}",
+        f"{effect('a')} ~> $w$SELECT flaky('{{sys_instance_id}}', '{{sys_step_key}}')$w$ ~> {effect('b')}",
         {"a": 1, "flaky": 1, "b": 1},
     ),
     Scenario(

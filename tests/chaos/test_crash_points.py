@@ -11,7 +11,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from chaos.crashing import Stage
+from chaos.crashing import Stage, run_zombie
 from chaos.enumerate import OPENING, points_of, stages, try_points
 from chaos.scenarios import BY_NAME, SCENARIOS
 from chaos.wire import HOWS
@@ -36,6 +36,15 @@ def test_no_crash_loses_or_doubles_anything(free: SimpleQueue[Stage], name: str)
     tally = try_points(free, scenario, points, HOWS)
     assert not tally.failures, "\n".join(tally.failures)
     assert tally.unreached < tally.runs / 4
+
+
+@pytest.mark.timeout(300)
+def test_a_late_message_cannot_finish_the_same_step_of_the_next_round(free: SimpleQueue[Stage]) -> None:
+    at = free.get()
+    try:
+        run_zombie(at)
+    finally:
+        free.put(at)
 
 
 @pytest.mark.heavy

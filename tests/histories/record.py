@@ -17,11 +17,11 @@ from typing import Any
 import psycopg
 
 from chaos.crashing import run_scenario, stage
-from chaos.scenarios import SCENARIOS, Scenario, counted, effect
+from chaos.scenarios import SCENARIOS, Scenario, counted, done, effect
 from cluster import Cluster, drop_database, make_template, running_cluster
 
 HERE = Path(__file__).parent
-ENDS = "$w$SELECT effect('{sys_instance_id}', 'c') < 2$w$"
+ENDS = f"$w$SELECT {done('c')} < 2$w$"
 MORE = [
     Scenario("break in a join", f"df.loop({effect('a')} & df.break('[1, 2]')) ~> {effect('b')}", {"a": 1, "b": 1}),
     Scenario(
@@ -31,7 +31,7 @@ MORE = [
     ),
     Scenario(
         "names go round",
-        f"df.loop($w$SELECT 1 AS n$w$ |=> 'n' ~> $w$SELECT effect('{{sys_instance_id}}', 'a')$w$ |=> 'm',"
+        f"df.loop($w$SELECT 1 AS n$w$ |=> 'n' ~> $w$SELECT {done('a')}$w$ |=> 'm',"
         f" {counted('b')} ~> $w$SELECT $m < 3$w$)",
         {"a": 3, "b": 3},
     ),
