@@ -417,8 +417,9 @@ class StatementError(ActivityError):
 
     def fill(self, failure: Failure, source_function: str | None, context: str | None) -> None:
         """What the server said, and where in it."""
-        if failure.sqlstate == "55P03" and "function df_engine.finish" in (context or ""):
-            # The instance was locked for a second (a cancel in an open transaction): not the statement's fault.
+        # The instance was locked for a second (a cancel in an open transaction): not the statement's fault.
+        self.locked = failure.sqlstate == "55P03" and "function df_engine.finish" in (context or "")
+        if self.locked:
             failure = replace(failure, transient=True)
         super().__init__(failure)
         self.source_function = source_function

@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +41,7 @@ from perdure.turns import Lease, Pending, Turns, activity_input, encoded, lane_o
 log = logging.getLogger("perdure")
 
 BLOCKED_DELAY = 2.0
+COMPLETE_TRIES = 5
 
 
 class Steps:
@@ -77,6 +79,9 @@ class Steps:
                     "the worker's row is gone; the step's lease is over", extra={"instance_id": lease.instance_id}
                 )
                 return
+            except psycopg.errors.LockNotAvailable:
+                following = None
+                self._postpone(current)
             except psycopg.Error as error:
                 log.warning(
                     "outcome unknown",
@@ -110,6 +115,9 @@ class Steps:
         except SubstitutionError as error:
             return self._failed(lease, Failure(str(error)), running)
         except ActivityError as error:
+            if isinstance(error, StatementError) and error.locked:
+                self._postpone(lease)
+                return None
             return self._failed(lease, error.failure, running)
         except RoleBlocked:
             self._put_back(lease, BLOCKED_DELAY)
@@ -205,17 +213,16 @@ class Steps:
 
     def _complete(self, lease: Lease, raw: str) -> Lease | None:
         plan = Plan(lease, raw, decide=False)
-        row = self._engine.mine(
-            "complete",
-            lease.bucket,
-            lease.instance_id,
-            lease.seq,
-            lease.token,
-            None if raw == EMPTY else raw,
-            codec.encode(plan.completed),
-            plan.turn_token,
-        )[0]
-        return self._finished(plan, Answer(*row))
+        result, completed = None if raw == EMPTY else raw, codec.encode(plan.completed)
+        which = (lease.bucket, lease.instance_id, lease.seq, lease.token)
+        return self._finished(plan, self._completed(*which, result, completed, plan.turn_token))
+
+    def _completed(self, *arguments: Any) -> Answer:
+        """A completion by itself. What was done outside is not done again because of a lock that goes soon."""
+        for _ in range(COMPLETE_TRIES - 1):
+            with suppress(psycopg.errors.LockNotAvailable):
+                return Answer(*self._engine.mine("complete", *arguments)[0])
+        return Answer(*self._engine.mine("complete", *arguments)[0])
 
     def _finished(self, plan: Plan, answer: Answer) -> Lease | None:
         lease, entry = plan.lease, plan.lease.entry
@@ -284,6 +291,14 @@ class Steps:
         total = self.retry_total_seconds
         return next_delay(lease.attempt, lease.failing(), total, random.random(), failure.retry_after)
 
+    def _postpone(self, lease: Lease) -> None:
+        """Somebody has the instance locked (a cancel in an open transaction): no attempt, and no slot waits for that.
+
+        Nothing was committed, or it was and there is no such lease any more.
+        """
+        self._forget(lease)
+        self._engine.mine("postpone", [token_hash(lease.token)])
+
     def _put_back(self, lease: Lease, delay: float) -> None:
         arguments = (lease.bucket, lease.instance_id, lease.seq, lease.token, "{}", delay, False, new_token())
         self._engine.mine("fail", *arguments)
@@ -305,6 +320,9 @@ class Steps:
         for pause in (0.05, 0.2, 0.5, 1.0, 2.0):
             try:
                 row = self._engine.mine("retake", lease.bucket, lease.instance_id, lease.seq, lease.token, token)
+            except psycopg.errors.LockNotAvailable:
+                self._postpone(lease)
+                return None
             except psycopg.Error:
                 time.sleep(pause)
                 continue

@@ -169,6 +169,7 @@ class Statement(StatementError):
 
     def __init__(self, code: str, transient: bool = False, needs: bool = False) -> None:
         self.fill(Failure(code, sqlstate=code, transient=transient), None, None)
+        self.locked = code == "55P03"
         self._needs = needs
 
     def needs_autocommit(self, _statement: str) -> bool:

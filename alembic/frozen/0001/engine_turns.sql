@@ -212,7 +212,7 @@ CREATE OR REPLACE FUNCTION df_engine.fail_v1(
     _failure text, _delay double precision, _counts boolean, _turn_token text,
     OUT outcome text, OUT head integer, OUT clock timestamptz
 )
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
     _i df_engine.instances;
@@ -253,7 +253,7 @@ END $$;
 CREATE OR REPLACE FUNCTION df_engine.autocommit_v1(
     _worker_id bigint, _key text, _bucket smallint, _instance_id text, _seq integer, _token text
 ) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
     _i df_engine.instances;
@@ -279,7 +279,7 @@ END $$;
 CREATE OR REPLACE FUNCTION df_engine.retake_v1(
     _worker_id bigint, _key text, _bucket smallint, _instance_id text, _seq integer, _token text, _new_token text
 ) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
 BEGIN
@@ -296,7 +296,7 @@ END $$;
 CREATE OR REPLACE FUNCTION df_engine.park_v1(
     _worker_id bigint, _key text, _bucket smallint, _instance_id text, _reason text
 ) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
     _i df_engine.instances;
