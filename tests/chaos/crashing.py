@@ -15,13 +15,14 @@ import psycopg
 
 from chaos.checks import check_invariants, check_scenario, history, kinds
 from chaos.nursery import Child, Nursery, nursery
+from chaos.receiver import receiver
 from chaos.scenarios import BY_NAME, TABLES, Scenario
 from chaos.wire import Fault, Point, Proxy, proxied
-from cluster import WORKER, Cluster, Database, copy_template, drop_database
+from cluster import OWNER, WORKER, Cluster, Database, copy_template, drop_database
 from waiting import status, wait_until
 
 PATIENCE = 60.0
-QUICK: dict[str, Any] = {"lease_seconds": 1.0, "poll_seconds": 0.5, "slots": 2, "http_slots": 0, "log_level": "warning"}
+QUICK: dict[str, Any] = {"lease_seconds": 1.0, "poll_seconds": 0.5, "slots": 2, "http_slots": 1, "log_level": "warning"}
 
 
 @dataclass(slots=True)
@@ -30,6 +31,7 @@ class Stage:
 
     database: Database
     nursery: Nursery
+    url: str
     patch: str | None = None
     clean: dict[str, tuple[list[Point], Counter[str]]] = field(default_factory=dict)
 
@@ -48,8 +50,14 @@ def stage(cluster: Cluster, template: str, name: str, folder: Path) -> Iterator[
     try:
         with database.connect("alice") as alice:
             alice.execute(TABLES)
-        with nursery(folder) as children:
-            yield Stage(database, children)
+        with database.admin() as admin:
+            admin.execute(
+                "INSERT INTO df.http_policy (action, network, note) VALUES ('allow', '127.0.0.1/32', 'chaos')"
+            )
+        with database.connect(OWNER) as owner:
+            owner.execute("SELECT df.grant_usage('alice', include_http => true)")
+        with nursery(folder) as children, receiver(database) as url:
+            yield Stage(database, children, url)
     finally:
         drop_database(cluster, name)
 
@@ -72,7 +80,8 @@ def run_scenario(at: Stage, scenario: Scenario, fault: Fault | None = None) -> O
         proxy.arm(first.pid, fault)
         began = time.monotonic()
         with at.database.connect("alice") as alice, _rescue(at, fault) as others:
-            row = alice.execute(f"SELECT df.start({scenario.expression})").fetchone()
+            expression = scenario.expression.replace("@URL@", at.url)
+            row = alice.execute(f"SELECT df.start({expression})").fetchone()
             assert row is not None
             instance_id = str(row[0])
             try:

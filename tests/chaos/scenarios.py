@@ -205,6 +205,13 @@ SCENARIOS = [
         at_least=frozenset({"outside"}),
     ),
     Scenario(
+        "http",
+        f"{effect('a')} ~> df.http('@URL@/{{sys_instance_id}}', 'POST', 'x') |=> 'r'"
+        f" ~> $w$SELECT $r.status, {done('b')}$w$",
+        {"a": 1, "request": 1, "b": 1},
+        at_least=frozenset({"request"}),
+    ),
+    Scenario(
         "cancel",
         f"{effect('a')} ~> (df.sleep(60) & df.wait_for_signal('never')) ~> {effect('never')}",
         {"a": 1},
