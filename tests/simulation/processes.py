@@ -57,16 +57,33 @@ def _token() -> str:
     return f"token-{world.tokens}"
 
 
+_REAL: list[tuple[Any, str, Any]] = []
+
+
 def install() -> None:
-    """Replace time, chance and tokens in the worker's modules; they follow the actor that asks. Once a process."""
-    for module in (steps, turns, backlog, worker, keeper):
-        module.time = VirtualTime  # type: ignore[attr-defined]
-    for module in (steps, worker):
-        module.random = VirtualRandom  # type: ignore[attr-defined]
-    for module in (steps, turns, engine):
-        module.new_token = _token  # type: ignore[attr-defined]
-    logging.getLogger("perdure").setLevel(logging.CRITICAL)
-    logging.getLogger("perdure").propagate = False
+    """Replace time, chance and tokens in the worker's modules by the actor's own; ``uninstall`` undoes it."""
+    if _REAL:
+        return
+    replaced: list[tuple[Any, str, Any]]
+    replaced = [(module, "time", VirtualTime) for module in (steps, turns, backlog, worker, keeper)]
+    replaced += [(module, "random", VirtualRandom) for module in (steps, worker)]
+    replaced += [(module, "new_token", _token) for module in (steps, turns, engine)]
+    for module, name, virtual in replaced:
+        _REAL.append((module, name, getattr(module, name, None)))
+        setattr(module, name, virtual)
+    logger = logging.getLogger("perdure")
+    _REAL.append((logger, "propagate", logger.propagate))
+    _REAL.append((logger, "level", logger.level))
+    logger.setLevel(logging.CRITICAL)
+    logger.propagate = False
+
+
+def uninstall() -> None:
+    """The worker's modules are as they were: other tests of the same process use them."""
+    while _REAL:
+        module, name, real = _REAL.pop()
+        setattr(module, name, real)
+    logging.getLogger("perdure").setLevel(logging.getLogger("perdure").level)  # forgets what it had cached
 
 
 class Event:

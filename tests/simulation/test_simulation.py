@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
 from simulation.explore import Violation, try_seed
+from simulation.processes import uninstall
 from simulation.store import BARRIERS, RULES
 
 SCHEDULES = int(os.environ.get("PERDURE_SCHEDULES", "2000"))
 PARTS = 10
 MOST_SEEDS = 3000
+
+
+@pytest.fixture(autouse=True)
+def virtual_world() -> Iterator[None]:
+    """Time, chance and tokens are the tests' own for as long as a test runs."""
+    yield
+    uninstall()
 
 
 @pytest.mark.parametrize("part", range(PARTS))
