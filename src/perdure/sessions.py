@@ -32,6 +32,10 @@ class RoleBlocked(Exception):
     """The worker cannot log in as this role; its steps wait."""
 
 
+class Crowded(Exception):
+    """The server, the database or the role has no connection free; the step waits for one, and that is no attempt."""
+
+
 class Sessions:
     """Opens, lends and keeps step sessions. Safe for many threads."""
 
@@ -112,6 +116,14 @@ class Sessions:
         for session in stale:
             self.drop(session)
 
+    def _give_up_unused(self) -> None:
+        """What this worker keeps unused may be what others wait for."""
+        with self._lock:
+            kept, self._free = self._free, {}
+        for sessions in kept.values():
+            for _, session in sessions:
+                self.drop(session)
+
     def close(self) -> None:
         """Close every free session."""
         with self._lock:
@@ -178,6 +190,10 @@ class Sessions:
                 self._blocked[owner] = time.monotonic() + REFUSED_SECONDS
             self._engine.mine("block", owner, words)
             return RoleBlocked(words)
+        if _speaks_of_crowds(message):
+            log.info("no connection is free for a step; it waits", extra={"role": role, "reason": message})
+            self._give_up_unused()
+            return Crowded(words)
         return ActivityError(Failure(words, sqlstate=sqlstate or "08001", transient=True))
 
     def _unblock(self, owner: int) -> None:
@@ -208,4 +224,9 @@ def _last_words(error: Exception) -> str:
 def _speaks_of_login(message: str) -> bool:
     # libpq gives no SQLSTATE for a refused connection; these are the server's and libpq's own words.
     words = ("password authentication failed", "no password supplied", "no pg_hba.conf entry", "authentication failed")
+    return any(word in message for word in words)
+
+
+def _speaks_of_crowds(message: str) -> bool:
+    words = ("too many connections for", "too many clients", "remaining connection slots")
     return any(word in message for word in words)

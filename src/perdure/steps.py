@@ -35,12 +35,13 @@ from perdure.orchestrator.substitution import (
 )
 from perdure.orchestrator.truth import is_true
 from perdure.registry import Registry, Running
-from perdure.sessions import RoleBlocked, Sessions
+from perdure.sessions import Crowded, RoleBlocked, Sessions
 from perdure.turns import Lease, Pending, Turns, activity_input, encoded, lane_of
 
 log = logging.getLogger("perdure")
 
 BLOCKED_DELAY = 2.0
+CROWDED_DELAY = 0.3
 COMPLETE_TRIES = 5
 
 
@@ -121,6 +122,9 @@ class Steps:
             return self._failed(lease, error.failure, running)
         except RoleBlocked:
             self._put_back(lease, BLOCKED_DELAY)
+            return None
+        except Crowded:
+            self._put_back(lease, CROWDED_DELAY * (0.5 + random.random()))
             return None
 
     def _overdue(self) -> str:

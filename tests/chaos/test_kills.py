@@ -19,7 +19,7 @@ from chaos.crashing import QUICK
 from chaos.load import Load, probe, settle
 from chaos.nursery import Child, Nursery, nursery
 from chaos.wire import proxied
-from cluster import WORKER, Cluster, Database, copy_template, drop_database, make_template, own_server
+from cluster import WORKER, Cluster, Database, Workers, copy_template, drop_database, make_template, own_server
 from perdure.server import Server
 from waiting import wait_until
 
@@ -90,10 +90,35 @@ def test_frozen_worker_comes_back(database: Database, load: Load, children: Nurs
     assert frozen.alive
 
 
+def _registered(database: Database, pid: int) -> None:
+    """A worker that has a row has installed its signal handlers too."""
+    with database.admin() as admin:
+        query = "SELECT FROM df_engine.workers WHERE pid = %s"
+        wait_until(lambda: admin.execute(query, [pid]).fetchone() is not None, 60, f"worker {pid} to register")
+
+
 def _leases_of(admin: Any, pid: int) -> int:
     query = "SELECT count(*) FROM df_engine.tasks t JOIN df_engine.workers w USING (worker_id) WHERE w.pid = %s"
     row = admin.execute(query, [pid]).fetchone()
     return int(row[0])
+
+
+@pytest.mark.timeout(300)
+def test_rolling_restart(database: Database, load: Load, workers: Workers) -> None:
+    """SIGTERM and a new worker, one after the other: each ends by itself and in peace, and nothing is tried twice."""
+    options = ("--slots", "2", "--lease-seconds", "8", "--poll-seconds", "0.5")
+    running = [workers.start(*options) for _ in range(2)]
+    load.begin()
+    for number in range(4):
+        _registered(database, running[0].pid)
+        _work_goes_on(database, number)
+        assert running.pop(0).terminate(40) == 0
+        running.append(workers.start(*options))
+    load.end()
+    print(settle(database, load))
+    with database.admin() as admin:
+        attempts = "SELECT count(*) FROM df_engine.history WHERE kind = 'ActivityAttemptFailed' AND payload NOT LIKE %s"
+        assert admin.execute(attempts, ["%not now%"]).fetchone() == (0,)
 
 
 @pytest.mark.timeout(300)

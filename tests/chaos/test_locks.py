@@ -1,4 +1,4 @@
-"""A user's transaction that stays open holds the locks of a cancel: nobody else has to wait for it."""
+"""What users and administrators hold: locks of a transaction that stays open, connections that are not free."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chaos.crashing import QUICK
 from chaos.load import probe
 from chaos.nursery import Nursery, nursery
 from chaos.scenarios import SLOW, TABLES, effect, effects
-from cluster import WORKER, Database
+from cluster import OWNER, WORKER, Database
 from waiting import eventually_status, wait_until
 
 
@@ -47,3 +47,23 @@ def test_instances_locked_by_their_users_hold_nobody_else_up(database: Database,
             assert effects(admin, instance_id) == {"a": 1, "b": 1}, history(admin, instance_id)
             assert "ActivityAttemptFailed" not in history(admin, instance_id)
         check_invariants(admin, ids)
+
+
+@pytest.mark.timeout(240)
+def test_steps_wait_for_a_connection_and_do_not_fail(database: Database, children: Nursery) -> None:
+    """The role may have fewer sessions than the worker has slots, and the time for retries is far too short."""
+    with database.connect(OWNER) as owner:
+        owner.execute("UPDATE df.settings SET value = '1' WHERE name = 'retry_total_seconds'")
+    with database.admin() as admin, database.connect("bob") as bob:
+        bob.execute(TABLES)
+        admin.execute("ALTER ROLE bob CONNECTION LIMIT 2")
+        try:
+            children.start(database.dsn(WORKER), database.role_dsn, **{**QUICK, "slots": 6})
+            step = "$w$SELECT pg_sleep(0.3), effect('{sys_instance_id}', 'a', '{sys_step_key}')$w$"
+            row = bob.execute(f"SELECT df.start({' & '.join([step] * 8)})").fetchone()
+            assert row is not None
+            eventually_status(bob, row[0], "completed", 60)
+        finally:
+            admin.execute("ALTER ROLE bob CONNECTION LIMIT -1")
+        assert effects(admin, row[0]) == {"a": 8}, history(admin, row[0])
+        assert "ActivityAttemptFailed" not in history(admin, row[0])
