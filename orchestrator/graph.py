@@ -67,7 +67,7 @@ class Graph:
 def parse(text: str) -> Graph:
     """Parse an envelope. Raises GraphError when it has no node that could be run."""
     try:
-        source = json.loads(text)
+        source = json.loads(text, parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
         raise GraphError(f"the graph is not valid JSON: {error}") from None
     nodes: list[Node] = []
@@ -76,6 +76,7 @@ def parse(text: str) -> Graph:
         item, parent, place = pending.pop()
         if not isinstance(item, dict) or item.get("node_type") not in NODE_TYPES:
             raise GraphError(f"node {len(nodes)}: not a known node")
+        _check_fields(item, len(nodes))
         node = Node(len(nodes), item, parent)
         node.config = _config(node)
         nodes.append(node)
@@ -85,6 +86,19 @@ def parse(text: str) -> Graph:
     for node in nodes:
         _check(node)
     return Graph(nodes)
+
+
+def _whole_number(digits: str) -> int | float:
+    """jsonb takes numbers of any length, ``int`` no text of more than 4,300 digits. None that long has a meaning."""
+    return int(digits) if len(digits) < 1000 else float(digits)
+
+
+def _check_fields(item: dict[str, Any], index: int) -> None:
+    for field in ("query", "result_name"):
+        if not isinstance(item.get(field), str | None):
+            raise GraphError(f"node {index}: {field} is not a string")
+    if not isinstance(item.get("extra_nodes"), list | None):
+        raise GraphError(f"node {index}: extra_nodes is not an array")
 
 
 def _children(item: dict[str, Any]) -> Iterator[tuple[Any, str]]:
@@ -111,7 +125,7 @@ def _config(node: Node) -> dict[str, Any]:
     if node.type in ("SQL", "SLEEP", "HTTP", "HTTP_MULTIPART") or not node.query:
         return {}
     try:
-        config = json.loads(node.query)
+        config = json.loads(node.query, parse_int=_whole_number)
     except (ValueError, RecursionError):
         raise GraphError(f"node {node.index} ({node.type}): query is not valid JSON") from None
     if not isinstance(config, dict):

@@ -1,151 +1,157 @@
-"""Random hostile input, much of it: nothing crashes, nothing hangs, nothing runs as somebody else."""
+"""Much hostile input, made at random: nothing crashes, nothing hangs, nothing runs as somebody else.
+
+``make fuzz`` runs all of it; without a choice of marks a short part runs. Everything follows from PERDURE_FUZZ_SEED (the
+default is 20260101), which each test prints.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import random
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as hypothesis_seed
 
 from asking import value
+from attacks import fuzz_input
 from attacks.conftest import Report, Scene
+from attacks.fuzz_input import SEED
+from attacks.fuzz_oracles import TRIED, ask, check_both_readers, first_turn, sorted_out, state
+from attacks.fuzz_structure import Built, expressions, shape
+from perdure.orchestrator import cron
+from perdure.orchestrator.graph import parse
 from perdure.orchestrator.substitution import SubstitutionError, render_part_data, render_raw, render_sql
-from waiting import wait_until
+from wild import wild_graph
 
-pytestmark = [pytest.mark.attacks, pytest.mark.heavy, pytest.mark.timeout(3600)]
-
-SEED = int(os.environ.get("PERDURE_FUZZ_SEED", "20260101"))
-PIECES = [
-    "'", '"', "\\", "$", "$$", "$x", "$x.v", "$x.*", "$x?", "$x.v?", "{", "}", "{a}", "{sys_label}", "{secret:s}", "--", "/*",
-    "*/", ";", "\n", "\x01", "\u202e", "\ud7ff", "\U0001f600", "E'", "U&'", "x", "1", "-1", "NULL", "SELECT ", " FROM ",
-    "mallory.grab()", "alice.secret", "DROP TABLE alice.secret", "COMMIT", "RESET ROLE", "::json", "::text", "(", ")", ",", "[", "]",
-    "df.start(", "df.sql(", "~>", "|=>", "&", "|", "?>", "!>", "@>", "$q$", "\\u0027", "%s", "%", "0x", "1e999", "true", "\t",
-]  # fmt: skip
-TYPES = "SQL THEN IF JOIN LOOP BREAK RACE SLEEP WAIT_SCHEDULE HTTP HTTP_MULTIPART SIGNAL WAIT_INSTANCE x".split()
-KEYS = "node_type query left_node right_node condition_node extra_nodes result_name database owner".split()
+pytestmark = [pytest.mark.attacks, pytest.mark.timeout(3600)]
 
 
-def text(chance: random.Random, longest: int = 12) -> str:
-    return "".join(chance.choice(PIECES) for _ in range(chance.randrange(longest)))
+def amounts(short: int, full: int) -> pytest.MarkDecorator:
+    """How many inputs: a few where everything is tested, all of them in ``make fuzz``."""
+    return pytest.mark.parametrize("count", [pytest.param(short, id="short"), pytest.param(full, id="full", marks=pytest.mark.heavy)])  # fmt: skip
 
 
-def scrap(chance: random.Random) -> Any:
-    return chance.choice([None, True, 0, -1, 1e300, "", text(chance), [], {}, [text(chance)], {"a": text(chance)}])
+@pytest.fixture(scope="module")
+def fuzzed(scene: Scene) -> Iterator[psycopg.Connection[Any]]:
+    """Mallory's session, with the functions that try inputs. A statement of a hundred inputs that takes a minute fails."""
+    with scene.database.admin() as admin:
+        admin.execute("SET ROLE mallory")
+        admin.execute(TRIED)
+    print(f"PERDURE_FUZZ_SEED={SEED}")
+    with scene.database.connect("mallory") as mallory:
+        mallory.execute("SET statement_timeout = '60s'")
+        yield mallory
 
 
-def node(chance: random.Random, depth: int = 0) -> Any:
-    """An envelope that is nearly right."""
-    if depth > 3 or chance.random() < 0.05:
-        return scrap(chance)
-    kind = chance.choice(TYPES)
-    found: dict[str, Any] = {"node_type": kind if chance.random() < 0.95 else scrap(chance)}
-    for key in KEYS[1:]:
-        if chance.random() < 0.35:
-            found[key] = node(chance, depth + 1) if key.endswith("_node") else scrap(chance)
-    if kind in ("THEN", "JOIN", "RACE", "IF", "LOOP") and chance.random() < 0.8:
-        found["left_node"], found["right_node"] = node(chance, depth + 1), node(chance, depth + 1)
-    if kind == "SQL" and chance.random() < 0.8:
-        found["query"] = "SELECT " + text(chance)
-    if chance.random() < 0.2:
-        found["query"] = json.dumps({"url": "http://127.0.0.1:1/", "method": text(chance), "signal_name": text(chance),
-                                     "cron_expr": text(chance), "headers": scrap(chance)})  # fmt: skip
-    return found
-
-
-def mangled(chance: random.Random, good: str) -> str:
-    """A text with a hole, a doubled part, or something in it."""
-    if not good or chance.random() < 0.5:
-        return good
-    at = chance.randrange(len(good))
-    return chance.choice([good[:at], good[:at] + text(chance, 4) + good[at:], good[:at] + good[at + 1 :], good + good])
-
-
-def test_envelopes_and_expressions(scene: Scene, report: Report) -> None:
-    """60,000 envelopes and expressions to df.start (rolled back) and df.explain -> started, or refused in words."""
+@amounts(400, 40_000)
+def test_envelopes(scene: Scene, fuzzed: psycopg.Connection[Any], report: Report, count: int) -> None:
+    """Envelopes to df.start and to the worker's reader -> refused in words, or read and begun by both."""
     chance = random.Random(SEED)
-    counts: dict[str, int] = {}
-    with scene.connect() as mallory:
-        mallory.execute("SET statement_timeout = '20s'")
-        for number in range(60_000):
-            if chance.random() < 0.6:
-                given = mangled(chance, json.dumps(node(chance), ensure_ascii=chance.random() < 0.5))
-            else:
-                given = text(chance, 30)
-            call = "df.explain(%s)" if number % 3 == 0 else "df.start(%s)"
-            mallory.execute("BEGIN")
-            try:
-                value(mallory, call, given)
-                outcome = "taken"
-            except psycopg.Error as error:
-                assert not mallory.closed, given
-                assert error.sqlstate and error.sqlstate[:2] not in ("XX", "57", "08"), (error, given)
-                outcome = "refused"
-            mallory.execute("ROLLBACK")
-            counts[outcome] = counts.get(outcome, 0) + 1
-    report(", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
+    texts = [fuzz_input.envelope(chance) if n % 5 else json.dumps(wild_graph(chance, 12)) for n in range(count)]
+    outcomes: Counter[str] = Counter()
+    for given_text, outcome, graph in ask(fuzzed, "started", texts):
+        read = check_both_readers(given_text, outcome, graph)
+        outcomes[state(outcome, given_text) + (", the reader takes it" if read and outcome != "taken" else "")] += 1
+    assert outcomes["taken"] > count // 10
+    assert {found.split(",")[0] for found in outcomes} <= {"taken", "DF102", "42501"}
+    report(f"{count}: {sorted_out(outcomes)}")
 
 
-def test_substitution(report: Report) -> None:
-    """40,000 templates with hostile results and variables, without a server -> a text, or an error in words."""
+@amounts(400, 20_000)
+def test_calls(scene: Scene, fuzzed: psycopg.Connection[Any], report: Report, count: int) -> None:
+    """Every builder, operator and df.start, signal, cancel, explain with hostile arguments -> a graph, or refused in words."""
     chance = random.Random(SEED)
-    counts: dict[str, int] = {}
-    for _ in range(40_000):
-        template = text(chance, 20)
-        rows = [
-            {"v": chance.choice([text(chance), None, 1, True, [text(chance)], {"k": text(chance)}])}
-            for _ in range(chance.randrange(3))
-        ]
-        raw = mangled(chance, json.dumps({"rows": rows, "row_count": len(rows)})) if chance.random() < 0.2 else json.dumps(
-            {"rows": rows, "row_count": len(rows)})  # fmt: skip
+    outcomes: Counter[str] = Counter()
+    built: list[str] = []
+    for expression, outcome, got in ask(fuzzed, "tried", [fuzz_input.call(chance) for _ in range(count)]):
+        code = state(outcome, expression)
+        outcomes[code if outcome != "taken" else "NULL" if got is None else "taken"] += 1
+        if got is not None:
+            built.append(got)
+    again = Counter(_started(built, fuzzed))
+    report(f"{count}: {sorted_out(outcomes)}; what was built, to df.start: {sorted_out(again)}")
+    assert outcomes["taken"] > count // 10
+
+
+def _started(texts: list[str], mallory: psycopg.Connection[Any]) -> Iterator[str]:
+    for text, outcome, graph in ask(mallory, "started", texts):
+        check_both_readers(text, outcome, graph)
+        yield state(outcome, text)
+
+
+@amounts(60, 4_000)
+def test_structure(scene: Scene, fuzzed: psycopg.Connection[Any], report: Report, count: int) -> None:
+    """Expressions of up to 12 leaves with hostile texts -> exactly the tree that was written; every text unchanged."""
+    seen = 0
+
+    @hypothesis_seed(SEED)
+    @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate, Phase.shrink],
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(expressions)
+    def check(built: Built) -> None:
+        nonlocal seen
+        seen += 1
+        graph = parse(value(fuzzed, f"{built.sql}", *built.parameters))
+        assert shape(graph) == built.tree
+        first_turn(graph)
+
+    check()
+    report(f"{seen}: all equal")
+    assert seen >= count // 2
+
+
+@amounts(500, 10_000)
+def test_schedules(scene: Scene, fuzzed: psycopg.Connection[Any], report: Report, count: int) -> None:
+    """Cron expressions and time zones to SQL and to the worker -> what SQL takes, the worker can reckon with."""
+    chance = random.Random(SEED)
+    pairs = [(fuzz_input.cron(chance), chance.choice([None, *fuzz_input.ZONES])) for _ in range(count)]
+    outcomes: Counter[str] = Counter()
+    for at in range(0, count, 500):
+        some = pairs[at : at + 500]
+        rows = fuzzed.execute(
+            "SELECT df_engine.cron_problem(e, z) FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS t (e, z, n) ORDER BY n",
+            [[e for e, _ in some], [z for _, z in some]],
+        ).fetchall()
+        for (expression, zone), (problem,) in zip(some, rows, strict=True):
+            outcomes[_agreed(expression, zone, problem)] += 1
+    assert outcomes["taken by both"] > count // 50
+    report(f"{count}: {sorted_out(outcomes)}")
+
+
+def _agreed(expression: str, zone: str | None, problem: str | None) -> str:
+    try:
+        cron.validate(expression, zone)
+    except cron.CronError as error:
+        assert problem is not None, f"{expression!r} in {zone!r}: SQL takes it, the worker says {error}"
+        return "refused by both"
+    return "taken by both" if problem is None else "refused by SQL alone"
+
+
+@amounts(1_000, 30_000)
+def test_substitution(report: Report, count: int) -> None:
+    """Templates with hostile results and variables, without a server -> a text, or an error in words."""
+    chance = random.Random(SEED)
+    outcomes: Counter[str] = Counter()
+    for _ in range(count):
+        template = fuzz_input.text(chance, 20)
+        rows = [{"v": _cell(chance)} for _ in range(chance.randrange(3))]
+        good = json.dumps({"rows": rows, "row_count": len(rows)})
+        raw = fuzz_input.mangled(chance, good) if chance.random() < 0.2 else good
+        variables = {"a": fuzz_input.text(chance), "sys_label": fuzz_input.text(chance)}
         for render in (render_sql, render_raw, render_part_data):
             try:
-                render(template, {"a": text(chance), "sys_label": text(chance)}, {"x": raw})
-                outcome = "rendered"
-            except (SubstitutionError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-                # Results that are none come only from a role's own worker; the step fails.
-                assert isinstance(error, SubstitutionError) or raw != json.dumps(
-                    {"rows": rows, "row_count": len(rows)}
-                ), (error, template, raw)
-                outcome = "refused"
-            counts[outcome] = counts.get(outcome, 0) + 1
-    report(", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
+                render(template, variables, {"x": raw})
+                outcomes["rendered"] += 1
+            except SubstitutionError:
+                outcomes["refused"] += 1
+    report(f"{count}, each in three ways: {sorted_out(outcomes)}")
 
 
-@pytest.fixture
-def quick(scene: Scene) -> Iterator[None]:
-    with scene.database.admin() as admin:
-        admin.execute("UPDATE df.settings SET value = '0' WHERE name = 'retry_total_seconds'")
-        admin.execute("UPDATE df.settings SET value = '0' WHERE name = 'loop_floor_ms'")
-        admin.execute("UPDATE df.settings SET value = '20' WHERE name = 'loop_max_iterations'")
-    yield
-
-
-def test_random_workflows_run_to_an_end(scene: Scene, quick: None, report: Report) -> None:
-    """2,000 random workflows through the worker -> each ends or can be cancelled; none is parked."""
-    chance = random.Random(SEED)
-    with scene.connect() as mallory:
-        mallory.execute("SET statement_timeout = '20s'")
-        started: list[str] = []
-        while len(started) < 2000:
-            graph = json.dumps(node(chance))
-            if not graph.startswith("{"):
-                continue
-            try:
-                started.append(cast(str, value(mallory, "df.start(%s, %s)", graph, text(chance))))
-            except psycopg.Error:
-                continue
-        open_ones = "SELECT count(*) FROM df.instances WHERE status IN ('pending', 'running')"
-        moving = "(SELECT count(*) FROM df_engine.visible_tasks)"
-        wait_until(lambda: value(mallory, moving) == 0, 300)
-        still = value(mallory, f"({open_ones})")
-        mallory.execute("SELECT df.cancel(id) FROM df.instances WHERE status IN ('pending', 'running')")
-        wait_until(lambda: value(mallory, moving) == 0, 120)
-        found = mallory.execute("SELECT status, count(*) FROM df.instances GROUP BY 1 ORDER BY 1").fetchall()
-        parked = mallory.execute("SELECT id, parked FROM df.instances WHERE parked IS NOT NULL").fetchall()
-        assert parked == []
-        assert mallory.execute("SELECT * FROM df.check()").fetchall() == []
-    report(f"{', '.join(f'{count} {status}' for status, count in found)}; {still} had waited for something")
+def _cell(chance: random.Random) -> Any:
+    word = fuzz_input.text(chance)
+    return chance.choice([word, word, None, 1, -1, 1.5, True, [word], {"k": word}, {word: word}])
