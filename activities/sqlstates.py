@@ -8,6 +8,8 @@ _TRANSIENT = frozenset(
     (
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
+        "53100",  # disk_full
+        "53200",  # out_of_memory
         "53300",  # too_many_connections
         "57P01",  # admin_shutdown
         "57P02",  # crash_shutdown

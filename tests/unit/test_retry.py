@@ -56,14 +56,16 @@ def test_attempts_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "sqlstate", [None, "08000", "08003", "08006", "40001", "40P01", "53300", "57P01", "57P02", "57P03"]
+    "sqlstate",
+    [None, "08000", "08003", "08006", "40001", "40P01", "53100", "53200", "53300", "57P01", "57P02", "57P03"],
 )
 def test_what_may_pass_is_transient(sqlstate: str | None) -> None:
     assert is_transient(sqlstate)
 
 
 @pytest.mark.parametrize(
-    "sqlstate", ["22012", "23505", "25001", "25006", "25P02", "42601", "08P01", "57014", "57P04", "55P03", "P0001", ""]
+    "sqlstate",
+    ["22012", "23505", "25001", "25006", "25P02", "42601", "08P01", "57014", "53400", "57P04", "55P03", "P0001", ""],
 )
 def test_what_will_fail_again_is_not(sqlstate: str) -> None:
     assert not is_transient(sqlstate)
