@@ -11,7 +11,7 @@ from alembic.operations import Operations
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, pool
 
-from perdure.schema import install
+from perdure.schema import install, locks
 
 LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7163522934617)"  # a number of our own: two migrations take turns
 CREATE_SCHEMA = f"CREATE SCHEMA IF NOT EXISTS {install.ENGINE_SCHEMA}"
@@ -48,13 +48,41 @@ def prepare(connection: Connection) -> None:
         connection.exec_driver_sql(CREATE_SCHEMA)
 
 
-def upgrading() -> bool:
-    """Whether the command goes up to the newest revision: a program says so, alembic's own command line by its name."""
+def changing() -> str | None:
+    """``upgrade`` or ``downgrade``: a program says so, alembic's command line by its name. None: it only looks."""
     command = getattr(context.config.cmd_opts, "cmd", None)
-    named = command is not None and command[0].__name__ == "upgrade"
-    return bool(settings.get("upgrading") or named) and context.get_context().get_current_heads() == tuple(
-        context.script.get_heads()
-    )
+    named = settings.get("command") or (command[0].__name__ if command is not None else None)
+    return str(named) if named in ("upgrade", "downgrade") else None
+
+
+def revision_of_database() -> str | None:
+    """Where the database is, as far as the transaction has come; None where nothing is installed."""
+    return next(iter(context.get_context().get_current_heads()), None)
+
+
+def change(connection: Connection, direction: str) -> None:
+    """Run the migrations, and write down what the database holds then.
+
+    A database that an earlier state of its revision made has all its functions installed anew, or is refused. Where
+    nothing is to be done no lock is taken.
+    """
+    before = revision_of_database()
+    known = before in {script.revision for script in context.script.walk_revisions()}
+    as_frozen = True
+    if before is not None and known:
+        with Operations.context(context.get_context()):
+            as_frozen = direction == "downgrade" or install.is_as_frozen(before)
+            install.keep_operators()
+        if direction == "downgrade" or not as_frozen or before not in context.script.get_heads():
+            locks.take(connection)
+    context.run_migrations()
+    after = revision_of_database()
+    if after is None or not known or (as_frozen and after == before):
+        return
+    with Operations.context(context.get_context()):
+        if not as_frozen:
+            install.refresh(after)
+        install.note(after)
 
 
 def clean_up(connection: Connection) -> None:
@@ -74,10 +102,11 @@ def run_online() -> None:
         prepare(connection)
         context.configure(connection=connection, **OPTIONS)
         with context.begin_transaction():
-            context.run_migrations()
-            if upgrading():
-                with Operations.context(context.get_context()):
-                    install.refresh()
+            direction = changing()
+            if direction is None:
+                context.run_migrations()
+            else:
+                change(connection, direction)
         clean_up(connection)
 
 

@@ -35,11 +35,13 @@ def read(comment: str | None) -> Fingerprint | None:
     return Fingerprint(*found.groups()) if found else None
 
 
-def of_frozen(root: Path = install.FROZEN) -> Fingerprint:
-    """Of what the revisions below ``root`` install together: all tables, and the newest copy of each theme."""
-    revisions = sorted(folder for folder in root.iterdir() if folder.is_dir())
-    tables = [folder / "tables.sql" for folder in revisions if (folder / "tables.sql").is_file()]
-    return _of(tables, themes(root).values())
+def of_frozen(root: Path = install.FROZEN, upto: str | None = None) -> Fingerprint:
+    """Of what the revisions below ``root`` install together: all tables, and the newest copy of each theme.
+
+    ``upto`` leaves out the revisions that come after it.
+    """
+    tables = [folder / "tables.sql" for folder in _revisions(root, upto) if (folder / "tables.sql").is_file()]
+    return _of(tables, themes(root, upto).values())
 
 
 def of_living() -> Fingerprint:
@@ -47,15 +49,21 @@ def of_living() -> Fingerprint:
     return _of([install.living(install.TABLES)], (install.living(theme) for theme in install.THEMES))
 
 
-def themes(root: Path = install.FROZEN) -> dict[str, Path]:
+def themes(root: Path = install.FROZEN, upto: str | None = None) -> dict[str, Path]:
     """The newest copy of each theme below ``root``, in the order in which they are installed; no tables."""
-    revisions = sorted((folder for folder in root.iterdir() if folder.is_dir()), reverse=True)
+    revisions = _revisions(root, upto)[::-1]
     newest_order = next(folder.name for folder in revisions if (folder / "order.txt").is_file())
     return {
         theme: next(folder / f"{theme}.sql" for folder in revisions if (folder / f"{theme}.sql").is_file())
         for theme in install.order(newest_order, root)
         if theme != install.TABLES
     }
+
+
+def _revisions(root: Path, upto: str | None) -> list[Path]:
+    """The folders of the frozen copies, oldest first."""
+    folders = sorted(folder for folder in root.iterdir() if folder.is_dir())
+    return [folder for folder in folders if upto is None or folder.name <= upto]
 
 
 def _of(tables: Iterable[Path], functions: Iterable[Path]) -> Fingerprint:

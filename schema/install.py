@@ -117,36 +117,46 @@ def replace(revision: str, theme: str) -> None:
     _send(theme, (_root() / revision / f"{theme}.sql").read_text("utf-8"))
 
 
-def note() -> None:
-    """Write down on the schema what is installed now."""
+def note(revision: str | None = None) -> None:
+    """Write down on the schema what is installed now: everything up to ``revision``, or all that there is."""
     from perdure.schema import fingerprint
 
-    _send("the fingerprint", f"COMMENT ON SCHEMA {ENGINE_SCHEMA} IS '{fingerprint.of_frozen(_root())}';")
+    _send("the fingerprint", f"COMMENT ON SCHEMA {ENGINE_SCHEMA} IS '{fingerprint.of_frozen(_root(), revision)}';")
 
 
-def refresh() -> None:
-    """Bring a database that an earlier state of the newest revision made to the state of now, where tables are equal.
+def is_as_frozen(revision: str) -> bool:
+    """Whether the database, which is at ``revision``, was made from the copies frozen up to it.
 
-    Called at the end of every upgrade; mostly nothing is to be done. Raises ``InstallError``.
+    Raises ``OtherState`` where already the tables are others.
     """
     from perdure.schema import fingerprint
 
-    connection = op.get_bind()
-    found = fingerprint.read(connection.exec_driver_sql(fingerprint.READ).scalar())
-    wanted = fingerprint.of_frozen(_root())
-    if found == wanted:
-        return
+    found = fingerprint.read(op.get_bind().exec_driver_sql(fingerprint.READ).scalar())
+    wanted = fingerprint.of_frozen(_root(), revision)
     if found is None or found.tables != wanted.tables:
         raise OtherState(_OTHER_TABLES)
-    context.config.attributes["operators"] = connection.exec_driver_sql(_WHERE_OPERATORS).scalar() or "public"
+    return found == wanted
+
+
+def keep_operators() -> None:
+    """From now on operators go to the schema in which the database has them already."""
+    context.config.attributes["operators"] = op.get_bind().exec_driver_sql(_WHERE_OPERATORS).scalar() or "public"
+
+
+def refresh(revision: str) -> None:
+    """Install every theme anew as it was frozen up to ``revision``, and drop the functions that are not in them.
+
+    For a database that an earlier state of an open revision made. Raises ``OtherState`` where that cannot be done.
+    """
+    from perdure.schema import fingerprint
+
     try:
         _send("the old functions", _MARK_OLD)
-        for theme, file in fingerprint.themes(_root()).items():
+        for theme, file in fingerprint.themes(_root(), revision).items():
             _send(theme, file.read_text("utf-8"))
         _send("the old functions", _DROP_OLD)
     except InstallError as error:
         raise OtherState(f"{_CANNOT_REPLACE} ({error})") from error.__cause__
-    note()
 
 
 def restore(revision: str, theme: str) -> None:

@@ -26,16 +26,21 @@ def operators_from_environment() -> str:
 def upgrade(dsn: str, *, operators: str | None = None, revision: str = "head", frozen_root: Path | None = None) -> None:
     """Bring the database to ``revision`` in one transaction. Two at once wait for each other.
 
-    Raises ``psycopg`` or ``sqlalchemy`` errors, ``alembic.util.CommandError`` for an unknown revision.
+    Workers and users may go on meanwhile: they wait for a moment (``perdure.schema.locks``).
+
+    Raises ``psycopg`` or ``sqlalchemy`` errors, ``alembic.util.CommandError`` for an unknown revision,
+    ``InstallError``.
     """
     config = _config(dsn, operators, frozen_root)
-    config.attributes["upgrading"] = True
+    config.attributes["command"] = "upgrade"
     command.upgrade(config, revision)
 
 
 def downgrade(dsn: str, revision: str = "base", *, frozen_root: Path | None = None) -> None:
     """Take the database back to ``revision``; ``base`` removes everything."""
-    command.downgrade(_config(dsn, None, frozen_root), revision)
+    config = _config(dsn, None, frozen_root)
+    config.attributes["command"] = "downgrade"
+    command.downgrade(config, revision)
 
 
 def script(*, operators: str | None = None, since: str = "base") -> str:
