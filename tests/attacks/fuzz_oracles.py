@@ -17,7 +17,19 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 # Classes that no input may bring about: internal errors, lost connections, ended statements, no memory, system errors.
 NEVER = ("XX", "08", "57", "53", "58")
 
+CANARY = """
+    CREATE TABLE IF NOT EXISTS alice.canary AS SELECT 1 AS n;
+    ALTER TABLE alice.canary OWNER TO alice;
+"""
 TRIED = """
+    -- What a statement that stands in a text has to say.
+    CREATE FUNCTION mallory.told(statement text) RETURNS text LANGUAGE plpgsql AS $$
+    DECLARE
+        said text;
+    BEGIN
+        EXECUTE statement INTO said;
+        RETURN said;
+    END $$;
     CREATE TYPE mallory.pair AS (a text, b text);
     CREATE DOMAIN mallory.word AS text CHECK (VALUE <> 'never');
     CREATE TYPE mallory.mood AS ENUM ('a', '''; DROP TABLE alice.canary; --');

@@ -20,9 +20,13 @@ from hypothesis import seed as hypothesis_seed
 from asking import value
 from attacks import fuzz_input
 from attacks.conftest import Report, Scene
-from attacks.fuzz_input import SEED
-from attacks.fuzz_oracles import TRIED, ask, check_both_readers, first_turn, sorted_out, state
+from attacks.fuzz_input import SEED, quoted
+from attacks.fuzz_oracles import CANARY, TRIED, ask, check_both_readers, first_turn, sorted_out, state
 from attacks.fuzz_structure import Built, expressions, shape
+from attacks.fuzz_values import check_other_readers, check_places, hostile_text, only, sample
+from perdure.activities.sql import STEP_OPTIONS, StepSession
+from perdure.eventstore.connections import connect
+from perdure.eventstore.watch import Watch
 from perdure.orchestrator import cron
 from perdure.orchestrator.graph import parse
 from perdure.orchestrator.substitution import SubstitutionError, render_part_data, render_raw, render_sql
@@ -155,3 +159,50 @@ def test_substitution(report: Report, count: int) -> None:
 def _cell(chance: random.Random) -> Any:
     word = fuzz_input.text(chance)
     return chance.choice([word, word, None, 1, -1, 1.5, True, [word], {"k": word}, {word: word}])
+
+
+# ------------------------------------------------------------------------------------------ values, run by the server
+
+
+@pytest.fixture
+def alice(scene: Scene, fuzzed: psycopg.Connection[Any]) -> Iterator[StepSession]:
+    """A session for alice's steps, and a table of hers that has to outlive everything."""
+    with scene.database.admin() as admin:
+        admin.execute(CANARY)
+        oid = value(admin, "'alice'::regrole::oid::bigint")
+    with connect(Watch(), scene.database.dsn("alice"), "perdure:fuzz", STEP_OPTIONS) as connection:
+        yield StepSession(connection, oid, "alice", scene.database.name)
+    with scene.database.admin() as admin:
+        assert value(admin, "(SELECT string_agg(n::text, ',') FROM alice.canary)") == "1"
+
+
+@amounts(60, 3_000)
+def test_texts_come_back(alice: StepSession, report: Report, count: int) -> None:
+    """Hostile texts by $x.v in 21 places of a statement, run by the server as alice -> the same text, or refused in words."""
+    chance = random.Random(SEED)
+    outcomes: Counter[str] = Counter()
+    connection = alice.connection
+    for number in range(count):
+        text = hostile_text(chance)
+        raw = alice.run(f"SELECT {quoted(text)} AS v", 10**6)
+        standard = number % 4 != 0
+        connection.execute(f"SET standard_conforming_strings = {'on' if standard else 'off'}; SET backslash_quote = on")
+        outcomes += check_places(connection, text, raw, standard=standard)
+        connection.execute("SET standard_conforming_strings = on")
+        check_other_readers(connection, text, raw)
+    report(f"{count}: statements {sorted_out(outcomes)}")
+
+
+@amounts(100, 6_000)
+def test_values_come_back(alice: StepSession, report: Report, count: int) -> None:
+    """Values of 29 types by $x.v, run by the server as alice -> the same value."""
+    chance = random.Random(SEED)
+    kinds: Counter[str] = Counter()
+    connection = alice.connection
+    for _ in range(count):
+        found = sample(chance)
+        raw = alice.run(f"SELECT {found.value} AS v", 10**6)
+        statement = found.comparison(raw)
+        assert only(connection, statement) is True, (found, statement)
+        kinds[found.kind] += 1
+    report(f"{count} of {len(kinds)} types: all equal")
