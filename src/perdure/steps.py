@@ -34,8 +34,9 @@ from perdure.orchestrator.substitution import (
     value_query,
 )
 from perdure.orchestrator.truth import is_true
+from perdure.refusals import Crowded, RoleBlocked
 from perdure.registry import Registry, Running
-from perdure.sessions import Crowded, RoleBlocked, Sessions
+from perdure.sessions import Sessions
 from perdure.turns import Lease, Pending, Turns, activity_input, encoded, lane_of
 
 log = logging.getLogger("perdure")
