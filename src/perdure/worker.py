@@ -62,7 +62,7 @@ class Worker:
         most = settings.slots + min(settings.http_slots, 8) + 3
         self.connections = Connections(settings.dsn, most, settings.pooled)
         self.engine = Engine(self.connections)
-        self.instances = Instances()
+        self.instances = Instances(lambda: self.connections.generation)
         self.registry = Registry()
         self.turns = Turns(self.engine, self.instances, self.registry, self._may_keep, self._alarm)
         self.backlog = Backlog(settings.slots, settings.http_slots)
