@@ -31,7 +31,9 @@ def test_the_owner_cannot_create_extensions(database: Database) -> None:
 def test_nothing_of_perdure_is_an_extension_or_another_role_s(database: Database) -> None:
     with database.admin() as admin:
         assert value(admin, "array_agg(extname::text) FROM pg_extension") == ["plpgsql"]
-        owners = "array_agg(DISTINCT {0}owner::regrole::text) FROM {1} WHERE {0}namespace::regnamespace::text LIKE 'df%'"
+        owners = (
+            "array_agg(DISTINCT {0}owner::regrole::text) FROM {1} WHERE {0}namespace::regnamespace::text LIKE 'df%'"
+        )
         for prefix, catalogue in (("rel", "pg_class"), ("pro", "pg_proc"), ("typ", "pg_type"), ("opr", "pg_operator")):
             assert value(admin, owners.format(prefix, catalogue)) in ([OWNER], None), catalogue
 
