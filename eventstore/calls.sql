@@ -92,6 +92,9 @@ BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE
 -- name: limit_time
 SET LOCAL statement_timeout = '60s'
 
+-- name: no_transaction_timeout
+SET transaction_timeout = 0
+
 -- name: marked
 SELECT pg_catalog.current_setting(%s, true), pg_catalog.pg_is_in_recovery(),
     pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())

@@ -23,6 +23,8 @@ CONTROL_OPTIONS = {
     "search_path": "pg_catalog,pg_temp",
     "statement_timeout": "60s",
     "idle_in_transaction_session_timeout": "60s",
+    "idle_session_timeout": "0",
+    "lock_timeout": "0",
     "datestyle": "ISO",
     "timezone": "UTC",
 }
@@ -68,6 +70,8 @@ def connect(watch: Watch, dsn: str, name: str, options: dict[str, str], pooled: 
             raise
         return _through_pooler(watch, parts)
     with watch.limit(link, OPENING_SECONDS):
+        if options is CONTROL_OPTIONS and link.info.server_version >= 170000:
+            link.execute(CALLS["no_transaction_timeout"])  # as an option, older servers would refuse it
         row = link.execute(CALLS["marked"], (_MARK,)).fetchone()
     if row is not None and row[0] == "on":
         return _of_primary(link, row)
