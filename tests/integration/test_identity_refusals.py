@@ -15,6 +15,7 @@ from passwords import foreign_server, speaks_english
 from perdure.activities.failures import ActivityError
 from perdure.eventstore.connections import Connections
 from perdure.eventstore.engine import Engine
+from perdure.eventstore.errors import is_gone
 from perdure.refusals import Crowded, Login, Refusals, RoleBlocked, last_words
 from perdure.server import Server
 from waiting import ENDED, eventually_status, wait_until
@@ -238,9 +239,20 @@ def test_an_engine_that_does_not_answer_either_blocks_nobody(database: Database)
     assert gone.blocked() == []
 
 
+@pytest.mark.parametrize("login", [WORKER, "alice"])
+def test_every_worker_may_ask_a_role_s_own_included(database: Database, login: str) -> None:
+    connections = Connections(database.dsn(login), 1)
+    engine = Engine(connections)
+    engine.register("test", 1, 1, 60.0)
+    assert engine.mine("login_trouble", "alice", database.name) == [(None, None)]
+    engine.mine("deregister")
+    connections.close()
+
+
 def test_only_a_worker_may_ask(database: Database) -> None:
-    with database.connect("alice") as alice, pytest.raises(psycopg.errors.InsufficientPrivilege):
+    with database.connect("alice") as alice, pytest.raises(psycopg.Error) as caught:
         alice.execute("SELECT * FROM df_engine.login_trouble_v1(1, 'x', 'alice', 'postgres')")
+    assert is_gone(caught.value)
 
 
 @pytest.mark.parametrize(
