@@ -187,7 +187,7 @@ SCENARIOS = [
         f"df.join3({effect('a')}, {counted('b')} ~> {effect('c')}, {counted('d')}) ~> {effect('z')}",
         {"a": 1, "b": 1, "c": 1, "d": 1, "z": 1},
     ),
-    Scenario("race", f"(df.sleep(60) | {effect('a')}) ~> {effect('z')}", {"a": 1, "z": 1}),
+    Scenario("race", f"(df.sleep(3600) | {effect('a')}) ~> {effect('z')}", {"a": 1, "z": 1}),
     Scenario(
         "root loop",
         f"df.loop({effect('a')}, $w$SELECT {done('b')} < 3$w$)",
