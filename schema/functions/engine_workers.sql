@@ -311,6 +311,7 @@ BEGIN
         'execution_acquire_timeout', df_engine.setting('execution_acquire_timeout')::integer,
         'reconcile_interval', df_engine.setting('reconcile_interval')::double precision,
         'retry_total_seconds', df_engine.setting('retry_total_seconds')::double precision,
+        'hold_outbound', df_engine.setting('hold_outbound') = 'on',
         'service', EXISTS (SELECT FROM df_engine.service_logins s WHERE s.login = quote_ident(session_user)::regrole)
                    OR (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user));
 END $$;
