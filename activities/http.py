@@ -271,8 +271,9 @@ def _conclude(call: _Call, answer: Answer, duration_ms: int) -> str:
     transient = worth_retrying(answer.status, answer.headers, call.repeatable)
     if answer.status < 500 and not transient:
         return result_text(answer, duration_ms)
+    said = shown_body(answer.body, call.request.hide)
     failure = Failure(
-        storable(f"HTTP {call.request.method} {call.shown} returned {answer.status}: {shown_body(answer.body)}"),
+        storable(f"HTTP {call.request.method} {call.shown} returned {answer.status}: {said}"),
         transient=transient,
         retry_after=retry_after(answer.headers, call.limits.max_retry_after_seconds, datetime.now(UTC)),
     )

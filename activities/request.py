@@ -36,7 +36,7 @@ _BLANKS = re.compile(r"[ \t\r\n\f]+")
 class HttpRequest:
     """A request as the node wants it, everything substituted. ``method`` is upper-case; ``parts`` are used, and
     ``body`` is not, when ``kind`` is ``HTTP_MULTIPART``. ``shown_url`` stands for the URL in messages, for callers who
-    put secrets into the URL.
+    put secrets into the URL; ``hide`` takes them out of what the server says, before any of it is cut off.
     """
 
     url: str
@@ -47,6 +47,7 @@ class HttpRequest:
     kind: Kind = "HTTP"
     parts: tuple[Part, ...] = ()
     shown_url: str | None = None
+    hide: Render = str
 
     def header(self, name: str) -> str | None:
         """The caller's value for a header, None if not given. ``name`` in lower case."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -155,9 +155,10 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
 
 
-def shown_body(body: bytes) -> str:
-    """The beginning of a body for an error message."""
-    return storable(body[:SHOWN_BODY_BYTES].decode("utf-8", "replace"))
+def shown_body(body: bytes, hide: Callable[[str], str] = str) -> str:
+    """The beginning of a body for an error message. ``hide`` sees more than that, and finds what the end would cut."""
+    seen = hide(body[: 256 * SHOWN_BODY_BYTES].decode("utf-8", "replace"))
+    return storable(seen.encode("utf-8", "replace")[:SHOWN_BODY_BYTES].decode("utf-8", "replace"))
 
 
 def worth_retrying(status: int, headers: Mapping[str, str], repeatable: bool) -> bool:

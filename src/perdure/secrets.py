@@ -16,14 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from perdure.activities.failures import ActivityError, Failure
 from perdure.activities.http import TransientAnswer
+from perdure.masking import Mask
 
 PREFIX = "sealed:"
 _MENTION = re.compile(r"\{secret:([^{}]*)\}")
-_SHORTEST = 4  # shorter values are not looked for in answers: they would be found everywhere
 
 
 class SecretError(Exception):
@@ -166,12 +165,12 @@ class Vault:
         return filling if self._values else render
 
     def hidden(self, text: str) -> str:
-        """A text without the values, should somebody have sent them back: plain, or as JSON or a URL writes them."""
-        long = [(name, value) for name, value in self._values.items() if len(value) >= _SHORTEST]
-        found = [(form, name) for name, value in long for form in _forms(value)]
-        for form, name in sorted(found, key=lambda pair: -len(pair[0])):
-            text = text.replace(form, f"{{secret:{name}}}")
-        return text
+        """A text without the values, should somebody have sent them back in a form that ``masking`` knows."""
+        return Mask(self._values).text(text)
+
+    def hidden_result(self, raw: str) -> str:
+        """The raw result of a step without the values."""
+        return Mask(self._values).result(raw)
 
     def without_values(self, error: ActivityError) -> ActivityError:
         """The same failure, told without the values."""
@@ -180,16 +179,8 @@ class Vault:
             failure, message=self.hidden(failure.message), detail=failure.detail and self.hidden(failure.detail)
         )
         if isinstance(error, TransientAnswer):
-            return TransientAnswer(told, self.hidden(error.result))
+            return TransientAnswer(told, self.hidden_result(error.result))
         return ActivityError(told)
-
-
-def _forms(value: str) -> set[str]:
-    """How a value may be written: in a URL, in base64, and in JSON that may itself stand in JSON."""
-    forms = {value, quote(value), quote(value, safe=""), quote_plus(value), _text(value.encode())}
-    for _ in range(3):
-        forms |= {json.dumps(form, ensure_ascii=narrow)[1:-1] for form in forms for narrow in (False, True)}
-    return forms
 
 
 NONE = Vault({})
