@@ -7,7 +7,7 @@ kept in a session: no settings, no prepared statements, no LISTEN.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -37,6 +37,7 @@ NOTICE_LOSS = {
 }
 _NOTICE_LOSS = {"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15000}
 OPENING_SECONDS = 10
+ONE_OF_SEVERAL_SECONDS = 3  # one host of several that is silent must not keep the others waiting
 _MARK = "df.direct"  # is set in every session that took the options
 _REFUSED = "unsupported startup parameter"
 
@@ -58,7 +59,8 @@ def connect(watch: Watch, dsn: str, name: str, options: dict[str, str], pooled: 
     With ``pooled`` no session setting is asked for; without, whether it is so is found out. ``watch`` knows the
     connection from its first moment. Raises psycopg.OperationalError, of a standby too.
     """
-    parts: dict[str, Any] = {"connect_timeout": OPENING_SECONDS, **_NOTICE_LOSS, **conninfo_to_dict(dsn)}
+    given = conninfo_to_dict(dsn)
+    parts: dict[str, Any] = {"connect_timeout": opening_seconds(given), **_NOTICE_LOSS, **given}
     parts.update(application_name=name, client_encoding="UTF8")
     if pooled:
         return _through_pooler(watch, parts)
@@ -77,6 +79,12 @@ def connect(watch: Watch, dsn: str, name: str, options: dict[str, str], pooled: 
         return _of_primary(link, row)
     link.close()
     return _through_pooler(watch, parts)
+
+
+def opening_seconds(given: Mapping[str, Any]) -> int:
+    """How long to wait for each host of a connection string that does not say it."""
+    hosts = f"{given.get('host') or ''}{given.get('hostaddr') or ''}"
+    return ONE_OF_SEVERAL_SECONDS if "," in hosts else OPENING_SECONDS
 
 
 def _flag(name: str, value: str) -> str:

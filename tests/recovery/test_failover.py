@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from chaos.nursery import Child, Nursery
 from chaos.wire import proxied
 from cluster import WORKER, Database
+from perdure.eventstore.connections import opening_seconds
 from perdure.server import Server
 from recovery.servers import (
     Site,
@@ -71,6 +73,11 @@ def alone_with(database: Database, child: Child, all_of_them: list[Child]) -> fl
             other.send(signal.SIGCONT)
 
 
+def test_one_silent_host_of_several_does_not_keep_the_others_waiting() -> None:
+    two, one = "host=a,b port=1,2", "host=a port=1"
+    assert opening_seconds(conninfo_to_dict(two)) <= 3 < opening_seconds(conninfo_to_dict(one))
+
+
 @pytest.mark.timeout(max(300, FAILOVERS * 100))
 def test_failover_to_a_synchronous_standby(
     place: Site, lost_primary: Server, shop: Database, children: Nursery
@@ -106,3 +113,4 @@ def test_failover_to_a_synchronous_standby(
         print(f"{FAILOVERS} failovers, seed {SEED}: {ends}")
         assert missing(load) == set()
         assert all(child.alive for child in workers)
+    new.kill()

@@ -109,7 +109,7 @@ def test_fence_stops_steps_that_a_worker_has_claimed_already(
 ) -> None:
     """The steps of one workflow in another database follow each other in one session; the fence comes between them."""
     children.start(sender.dsn(WORKER), sender.role_dsn, **QUICK)
-    chain = start(sender, " ~> ".join([ELSEWHERE] * 40), "postgres")
+    chain = start(sender, " ~> ".join([ELSEWHERE] * 30), "postgres")
     with sender.admin() as admin:
         done = "SELECT count(*) FROM df_engine.history WHERE kind = 'ActivityCompleted' AND instance_id = %s"
         wait_until(lambda: admin.execute(done, [chain]).fetchone() > (1,), 60, "steps in another database")  # type: ignore[operator]

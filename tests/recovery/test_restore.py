@@ -1,4 +1,7 @@
-"""A restore to an instant brings back data and workflows of that instant, and workers go on with them."""
+"""A restore to an instant brings back data and workflows of that instant, and workers go on with them.
+
+``PERDURE_RESTORES=10 pytest tests/recovery -k restore_to -s`` for more of them, each with a seed of its own.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from recovery.workflows import has, signals, start, until
 from waiting import wait_until
 
 SEED = int(os.environ.get("PERDURE_SEED", "1"))
+RESTORES = int(os.environ.get("PERDURE_RESTORES", "1"))
 # Effects of steps that committed, without the event that says so; the other direction is counted at the end.
 UNRECORDED = """
     SELECT e.* FROM effects e WHERE e.key LIKE e.instance || '-%' AND NOT EXISTS (
@@ -90,20 +94,23 @@ def end_all(database: Database, then: Instant) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_restore_to_an_instant_under_load(place: Site, primary: Server, shop: Database, children: Nursery) -> None:
+@pytest.mark.parametrize("seed", range(SEED, SEED + RESTORES))
+def test_restore_to_an_instant_under_load(
+    place: Site, primary: Server, shop: Database, children: Nursery, seed: int
+) -> None:
     """Workers that were alive then live on: the address leads them to the restored server, and they go on there."""
     database = shop
-    load = Traffic(database, SEED)
+    load = Traffic(database, seed)
     load.prepare()
     with proxied(database.dsn(WORKER)) as proxy:
         workers = [worker(children, database, proxy) for _ in range(2)]
         listener = start(database, LISTENS)
         load.begin()
         wait_until(lambda: done(database) > 30, 60, "work before the backup")
-        backup = place.backup(primary, "backup")
+        backup = place.backup(primary, f"backup{seed}")
         wait_until(lambda: done(database) > 100, 60, "work after the backup")
         until(database, listener, "signal")
-        then = instant(database, primary, workers, "the instant")
+        then = instant(database, primary, workers, f"instant {seed}")
         before = done(database)
         signals(database, listener, "x", "old")
         end_all(database, then)
@@ -112,7 +119,7 @@ def test_restore_to_an_instant_under_load(place: Site, primary: Server, shop: Da
         archived(primary)
         proxy.cut()
 
-        server = place.restored(backup, "restored", {"recovery_target_name": "the instant"})
+        server = place.restored(backup, f"restored{seed}", {"recovery_target_name": f"instant {seed}"})
         load.database = database = database_of(server, shop.name)
         with database.admin() as admin:
             check_instant(admin, then)
@@ -123,9 +130,10 @@ def test_restore_to_an_instant_under_load(place: Site, primary: Server, shop: Da
         end_all(database, then)
         has(database, listener, "completed")
         ends = settle(database)
-        print(f"seed {SEED}: {lost} starts undone, {done(database) - kept} steps done since: {ends}")
+        print(f"seed {seed}: {lost} starts undone, {done(database) - kept} steps done since: {ends}")
         with database.admin() as admin:
             assert effects(admin, listener) == {"new": 1}
             assert admin.execute(UNRECORDED).fetchall() == []
         assert lost > 0
         assert all(child.alive for child in workers)
+    server.kill()
