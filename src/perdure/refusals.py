@@ -136,4 +136,5 @@ def last_words(error: Exception) -> str:
     """What the server said last, in its language. libpq adds words of its own: where it got to, before, and after it
     where it had the password from."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return next((line for line in reversed(lines) if " failed: " in line or "FATAL" in line), lines[-1])
+    last = next((line for line in reversed(lines) if " failed: " in line or "FATAL" in line), lines[-1])
+    return last.removeprefix("connection failed: ")

@@ -254,6 +254,49 @@ def test_a_login_with_more_than_the_role_is_no_proxy(roles: Any, login: str, wor
     assert words in str(caught.value)
 
 
+def test_a_member_that_may_not_set_the_role_is_no_proxy(roles: Any) -> None:
+    if roles.info.server_version < 160000:
+        pytest.skip("every member may set the role before PostgreSQL 16")
+    roles.execute("CREATE ROLE dfx_dfi_group LOGIN; GRANT dfi_group TO dfx_dfi_group WITH SET FALSE")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="WITH SET FALSE"):
+        roles.execute("SELECT df.enable_proxy('dfx_dfi_group', 'dfi_group')")
+
+
+def test_a_proxy_whose_membership_changes_is_waited_for(database: Database, roles: Any, workers: Workers) -> None:
+    if roles.info.server_version < 160000:
+        pytest.skip("every member may set the role before PostgreSQL 16")
+    roles.execute("CREATE ROLE dfx_dfi_group LOGIN PASSWORD 'perdure' IN ROLE dfi_group")
+    roles.execute(
+        "SELECT df.enable_proxy('dfx_dfi_group', 'dfi_group'); REVOKE SET OPTION FOR dfi_group FROM dfx_dfi_group"
+    )
+    workers.start()
+    roles.execute("SET ROLE dfi_group")
+    instance = started(roles, "later")
+    reason = "(SELECT min(reason) FROM df.waiting(%s))"
+    wait_until(lambda: "permission denied to set role" in (value(roles, reason, instance) or ""), 60)
+    roles.execute("RESET ROLE; GRANT dfi_group TO dfx_dfi_group WITH SET TRUE")
+    assert eventually_status(roles, instance, "completed", 60) == "completed"
+    assert ran(roles, "later") == [("dfi_group", "dfx_dfi_group")]
+
+
+def test_whoever_cannot_enable_proxies_is_told_why(database: Database, roles: Any, tmp_path: Path) -> None:
+    roles.execute("ALTER ROLE dfi_one CREATEROLE")
+    passfile = ("--passfile", str(tmp_path / "passfile"))
+    refused = perdure("roles", "enable", "dfi_group", *passfile, "--dsn", database.dsn("dfi_one"))
+    assert "dfi_one is not a member of perdure_owner, the owner of schema df" in refused.stderr
+    refused = perdure("roles", "enable", "dfi_group", *passfile, "--dsn", database.dsn(OWNER))
+    assert "this takes CREATEROLE, ADMIN on dfi_group, and the owner of schema df" in refused.stderr
+    roles.execute(cast(Any, f"GRANT {OWNER} TO dfi_one"))  # on 16 and newer it still has no ADMIN on the group
+    refused = perdure("roles", "enable", "dfi_group", *passfile, "--dsn", database.dsn("dfi_one"))
+    if roles.info.server_version >= 160000:
+        assert "ADMIN on dfi_group" in refused.stderr
+        roles.execute("GRANT dfi_group TO dfi_one WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+        refused = perdure("roles", "enable", "dfi_group", *passfile, "--dsn", database.dsn("dfi_one"))
+    assert refused.returncode == 0, refused.stderr
+    assert value(roles, "rolcanlogin FROM pg_roles WHERE rolname = 'dfx_dfi_group'")
+    roles.execute("DROP OWNED BY dfx_dfi_group; DROP ROLE dfx_dfi_group")
+
+
 def test_a_proxy_that_becomes_a_member_of_more_is_not_used(database: Database, roles: Any, workers: Workers) -> None:
     roles.execute("CREATE ROLE dfx_dfi_group LOGIN PASSWORD 'perdure' IN ROLE dfi_group")
     roles.execute("SELECT df.enable_proxy('dfx_dfi_group', 'dfi_group'); GRANT dfi_one TO dfx_dfi_group")

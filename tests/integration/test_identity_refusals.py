@@ -258,7 +258,7 @@ def test_only_a_worker_may_ask(database: Database) -> None:
 @pytest.mark.parametrize(
     ("message", "last"),
     [
-        (FORGED, FORGED.strip()),
+        (FORGED, f'connection to server at "127.0.0.1", port 5432 failed: {SAID}'),
         ('connection to server at "h" failed: FATAL:  no\npassword retrieved from file "/x"\n', None),
         ("FATAL:  nein\nDETAIL:  nie\n", "FATAL:  nein"),
         ("", "OperationalError"),

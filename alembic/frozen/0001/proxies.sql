@@ -21,6 +21,8 @@ BEGIN
             THEN 'it has attributes of its own'
         WHEN NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.member = _login AND m.roleid = _owner)
             THEN format('it is not a member of %s', _owner)
+        WHEN current_setting('server_version_num')::integer >= 160000 AND NOT pg_has_role(_login, _owner, 'SET')
+            THEN format('it is a member of %s WITH SET FALSE', _owner)
         WHEN EXISTS (SELECT FROM pg_auth_members m WHERE m.member = _login AND (m.roleid <> _owner OR m.admin_option))
             THEN format('it is a member of other roles than %s, or may give that one away', _owner)
         WHEN (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = _owner) THEN format('%s is a superuser', _owner)

@@ -23,7 +23,7 @@ _PARKED = """
     WHERE parked IS NOT NULL AND ended_at IS NULL ORDER BY updated_at DESC LIMIT 20
 """
 _BLOCKED = """
-    SELECT owner::text, worker_id, since::timestamptz(0), left(reason, 100) FROM df_engine.role_blocks
+    SELECT owner::text, worker_id, since::timestamptz(0), left(reason, 300) FROM df_engine.role_blocks
     ORDER BY owner::text, worker_id
 """
 _QUEUE = """

@@ -19,6 +19,10 @@ from perdure.cli.overview import table
 from perdure.cli.target import Refused, one_line, require_schema
 from perdure.passfile import PassfileError, with_password, without
 
+_OWNER = """
+SELECT r.rolname, pg_catalog.pg_has_role(r.oid, 'USAGE') FROM pg_catalog.pg_namespace n
+JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
+WHERE n.nspname OPERATOR(pg_catalog.=) 'df_engine'"""
 _LONGEST = 63  # bytes of a name in PostgreSQL
 
 SCRIPT = """\
@@ -67,7 +71,7 @@ def login_of(role: str) -> str:
 
 def enable(connection: psycopg.Connection[Any], role: str, passfile: Path) -> str:
     """Make the proxy login of a role, or give the one that is there a new password. Raises ``Refused``."""
-    require_schema(connection)
+    _require_owner(connection)
     login, password = login_of(role), secrets.token_urlsafe(32)
     try:
         with connection.transaction():
@@ -87,6 +91,17 @@ def enable(connection: psycopg.Connection[Any], role: str, passfile: Path) -> st
     return f"{login} {done} and stands in for {role}; workers need --passfile {passfile}"
 
 
+def _require_owner(connection: psycopg.Connection[Any]) -> None:
+    """Raises ``Refused`` for whoever is not the owner of schema df or a member of it; the server says what else."""
+    owner = connection.execute(_OWNER).fetchone()
+    if owner is not None and not owner[1]:
+        raise Refused(
+            f"{connection.info.user} is not a member of {owner[0]}, the owner of schema df: GRANT it, or let "
+            "`perdure roles script ROLE` print what each of the two has to run"
+        )
+    require_schema(connection)
+
+
 def _make_login(connection: psycopg.Connection[Any], role: str, login: str, password: str) -> bool:
     """Whether the login was there. Only the password's verifier is sent, so that no log of the server holds it."""
     verifier = connection.pgconn.encrypt_password(password.encode(), login.encode(), b"scram-sha-256").decode()
@@ -101,7 +116,7 @@ def _make_login(connection: psycopg.Connection[Any], role: str, login: str, pass
 
 def disable(connection: psycopg.Connection[Any], role: str, passfile: Path) -> str:
     """Drop the proxy login of a role. Its steps wait, or fail where the role cannot log in. Raises ``Refused``."""
-    require_schema(connection)
+    _require_owner(connection)
     login = login_of(role)
     try:
         with connection.transaction():
