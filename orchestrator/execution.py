@@ -31,7 +31,7 @@ from perdure.orchestrator.nodes.sequence import Then
 from perdure.orchestrator.nodes.signal import Signal, WaitInstance, timed_out
 from perdure.orchestrator.nodes.sql import Sql
 from perdure.orchestrator.nodes.timer import Schedule, Sleep, after
-from perdure.orchestrator.scopes import Scope
+from perdure.orchestrator.scopes import Scope, awaited_by
 from perdure.orchestrator.substitution import referenced_names
 from perdure.orchestrator.values import Broken, Failed, Outcome, Value, failed
 
@@ -58,13 +58,17 @@ HANDLERS: dict[str, Handler] = {
 
 @dataclass(slots=True)
 class Activity:
-    """A step to run: where its outcome belongs, its template, and the results that the template looks at."""
+    """A step to run: where its outcome belongs, its template, and the results that the template looks at.
+
+    ``join`` names the JOIN for which its success is one branch less and nothing else (see ``awaited_by``).
+    """
 
     seq: int
     node: Node
     kind: str
     text: str
     names: dict[str, Any]
+    join: str | None = None
 
 
 @dataclass(slots=True)
@@ -124,7 +128,7 @@ class Execution:
             self.facts.append(event)
 
     def take_turn(self, now: datetime | None) -> Turn:
-        """Apply every waiting fact and decide. ``now`` may be None only where ``foreseeable`` said so."""
+        """Apply every waiting fact and decide. ``now`` may be None only where ``foresight`` said so."""
         assert self.status == "running", self.status
         self._now = now
         self._turn = turn = Turn()
@@ -344,7 +348,7 @@ class Execution:
         seq = self.emit(ev.ACTIVITY_SCHEDULED, data)
         self.mark(node, scope, "r")
         self.wait(seq, Wait("activity", node, scope))
-        self._turn.activities.append(Activity(seq, node, kind, text, names))
+        self._turn.activities.append(Activity(seq, node, kind, text, names, awaited_by(node, scope)))
 
     def set_timer(self, node: Node, scope: Scope, due: datetime, kind: str, other: int = 0) -> int:
         """Wait until ``due``."""
@@ -420,53 +424,6 @@ class Execution:
         """False when a loop has gone round often enough for one turn."""
         self._iterations += 1
         return self._iterations < ITERATIONS_PER_TURN
-
-    # -- looking ahead --------------------------------------------------------------------------------------------
-
-    def foreseeable(self, seq: int, truth: bool) -> bool:
-        """Whether the turn after a success of activity ``seq`` needs no clock and leaves at most one step to do.
-
-        Such a turn can be decided before the step's commit and travel with it.
-        """
-        wait = self.waits.get(seq)
-        if wait is None or len(self.waits) != 1 or self.facts or wait.node.type not in STEPS:
-            return False
-        node, scope = wait.node, wait.scope
-        while node.parent is not None:
-            parent = node.parent
-            if parent.type == "THEN" and node is parent.left:
-                return _begins_with_step(parent.right)
-            if parent.type == "IF" and node is parent.condition:
-                return _begins_with_step(parent.left if truth else parent.right)
-            if parent.type == "LOOP" and scope.root is parent:
-                if node is parent.left or truth:
-                    return self._goes_round(parent, scope, node)
-                if scope.parent is not None and scope.host is not parent:
-                    return False  # a branch of a JOIN or RACE ends
-                truth = scope.local[parent.index].truth
-                scope = scope.parent or scope
-            elif parent.type not in ("THEN", "IF"):
-                return False
-            node = parent
-        return True
-
-    def _goes_round(self, loop: Node, scope: Scope, node: Node) -> bool:
-        if loop.condition is None:
-            return False
-        if node is loop.left:
-            return _begins_with_step(loop.condition)
-        return scope.parent is not None and _begins_with_step(loop.left)
-
-
-def _begins_with_step(node: Node | None) -> bool:
-    while node is not None:
-        if node.type == "THEN":
-            node = node.left
-        elif node.type == "IF" and node.condition is not None:
-            node = node.condition
-        else:
-            return node.type in STEPS
-    return False
 
 
 def _saved(value: Value) -> list[Any]:

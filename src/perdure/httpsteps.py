@@ -16,7 +16,7 @@ from perdure.eventstore.engine import Engine
 from perdure.orchestrator.substitution import render_part_data, render_raw
 
 if TYPE_CHECKING:
-    from perdure.turns import Lease
+    from perdure.work import Lease
 
 
 class HttpSteps:

@@ -12,6 +12,7 @@ from perdure.eventstore import events as ev
 from perdure.eventstore.events import Event
 from perdure.orchestrator.errors import NondeterminismError
 from perdure.orchestrator.execution import Execution, Turn
+from perdure.orchestrator.foresight import foreseeable
 from perdure.orchestrator.replay import replay
 from stories import Run, check_every_cut, check_replay, check_rules, fingerprint, through_json
 from wild import Wild
@@ -108,7 +109,7 @@ def test_a_foreseen_turn_equals_the_turn_taken_after_the_fact() -> None:
 
 def _foresee(run: Run, truth: bool) -> bool:
     steps = [seq for seq, wait in run.execution.waits.items() if wait.kind == "activity"]
-    if len(steps) != 1 or not run.execution.foreseeable(steps[0], truth):
+    if len(steps) != 1 or not foreseeable(run.execution, steps[0], truth):
         return False
     ahead, after = copied(run), copied(run)
     fact = Event(run.execution.head + 1, ev.ACTIVITY_COMPLETED, ev.activity_completed(steps[0], truth, 2, False))
