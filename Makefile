@@ -2,7 +2,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: versions help install lock fmt lint types layers unit properties histories integration conformance migrations chaos attacks heavy \
+.PHONY: versions help install lock fmt lint types layers unit properties histories integration conformance migrations chaos attacks fuzz heavy \
         check freeze frozen revision db demo
 
 help: ## list the commands
@@ -56,6 +56,9 @@ chaos: ## kills and lost connections
 
 attacks: ## try to gain rights; prints attack, expected, seen
 	$(BIN)/pytest tests/attacks -m attacks --timeout 3600
+
+fuzz: ## more than 100,000 hostile inputs; PERDURE_FUZZ_SEED chooses others
+	$(BIN)/pytest tests/attacks/test_fuzz.py -m "attacks and heavy" --timeout 7200
 
 versions: ## the conformance suite on PostgreSQL 14 to 18
 	$(BIN)/python -m tests.versions

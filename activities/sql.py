@@ -35,6 +35,9 @@ STEP_OPTIONS = {
     "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
     "standard_conforming_strings": "on",
+    "idle_session_timeout": "0",
+    # Between a step and its end nobody has forgotten the transaction; a worker that froze there is waited for so long.
+    "idle_in_transaction_session_timeout": "5min",
     "client_connection_check_interval": "2s",
     "df.in_workflow": "true",
 }

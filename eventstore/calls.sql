@@ -67,6 +67,9 @@ SELECT df_engine.forget_sessions_v1(%s, %s, %s, %s)
 -- name: role_state
 SELECT * FROM df_engine.role_state_v1(%s::pg_catalog.oid, %s)
 
+-- name: login_trouble
+SELECT kind, reason FROM df_engine.login_trouble_v1(%s, %s, %s, %s)
+
 -- name: block
 SELECT df_engine.block_v1(%s, %s, %s::pg_catalog.oid, %s)
 
@@ -89,11 +92,19 @@ BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE
 -- name: limit_time
 SET LOCAL statement_timeout = '60s'
 
+-- name: no_transaction_timeout
+SET transaction_timeout = 0
+
 -- name: marked
-SELECT pg_catalog.current_setting(%s, true)
+SELECT pg_catalog.current_setting(%s, true), pg_catalog.pg_is_in_recovery(),
+    pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())
 
 -- name: pooled_session
-SELECT pg_catalog.set_config('datestyle', 'ISO', false), pg_catalog.set_config('timezone', 'UTC', false)
+SELECT pg_catalog.set_config('datestyle', 'ISO', false) OPERATOR(pg_catalog.||) pg_catalog.set_config('timezone', 'UTC', false),
+    pg_catalog.pg_is_in_recovery(), pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())
+
+-- name: server_started
+SELECT pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())
 
 -- name: own_timeout
 RESET statement_timeout

@@ -23,6 +23,8 @@ CONTROL_OPTIONS = {
     "search_path": "pg_catalog,pg_temp",
     "statement_timeout": "60s",
     "idle_in_transaction_session_timeout": "60s",
+    "idle_session_timeout": "0",
+    "lock_timeout": "0",
     "datestyle": "ISO",
     "timezone": "UTC",
 }
@@ -40,16 +42,21 @@ _REFUSED = "unsupported startup parameter"
 
 
 class Link(psycopg.Connection[Any]):
-    """An autocommit connection. ``pooled``: each transaction may run in another session of the server."""
+    """An autocommit connection. ``pooled``: each transaction may run in another session of the server.
+
+    ``server`` is when the server was started that it leads, or led last, to: another one, or one that was restored,
+    has another time.
+    """
 
     pooled = False
+    server = 0.0
 
 
 def connect(watch: Watch, dsn: str, name: str, options: dict[str, str], pooled: bool = False) -> Link:
     """A connection whose session settings beat the role's and the database's defaults, where it is not ``pooled``.
 
     With ``pooled`` no session setting is asked for; without, whether it is so is found out. ``watch`` knows the
-    connection from its first moment. Raises psycopg.OperationalError.
+    connection from its first moment. Raises psycopg.OperationalError, of a standby too.
     """
     parts: dict[str, Any] = {"connect_timeout": OPENING_SECONDS, **_NOTICE_LOSS, **conninfo_to_dict(dsn)}
     parts.update(application_name=name, client_encoding="UTF8")
@@ -63,9 +70,11 @@ def connect(watch: Watch, dsn: str, name: str, options: dict[str, str], pooled: 
             raise
         return _through_pooler(watch, parts)
     with watch.limit(link, OPENING_SECONDS):
+        if options is CONTROL_OPTIONS and link.info.server_version >= 170000:
+            link.execute(CALLS["no_transaction_timeout"])  # as an option, older servers would refuse it
         row = link.execute(CALLS["marked"], (_MARK,)).fetchone()
     if row is not None and row[0] == "on":
-        return link
+        return _of_primary(link, row)
     link.close()
     return _through_pooler(watch, parts)
 
@@ -79,7 +88,16 @@ def _through_pooler(watch: Watch, parts: dict[str, Any]) -> Link:
     link.pooled = True
     link.prepare_threshold = None
     with watch.limit(link, OPENING_SECONDS):
-        link.execute(CALLS["pooled_session"])
+        row = link.execute(CALLS["pooled_session"]).fetchone()
+    return _of_primary(link, row)
+
+
+def _of_primary(link: Link, row: Any) -> Link:
+    """The connection, knowing its server. A standby is left: the next attempt may be led to the primary."""
+    _, standby, link.server = row
+    if standby:
+        link.close()
+        raise psycopg.OperationalError("the server is a standby: it takes no writes until it is promoted")
     return link
 
 
@@ -102,8 +120,10 @@ def fetch(link: Link, statement: str, arguments: Sequence[Any]) -> list[Any]:
         with link.pipeline():
             link.execute(CALLS["begin"])
             link.execute(CALLS["limit_time"])
+            server = link.execute(CALLS["server_started"])
             cursor = link.execute(statement, arguments)
             link.execute(CALLS["commit"])
+        (link.server,) = server.fetchone() or (0.0,)
         return cursor.fetchall()
     except psycopg.Error:
         with suppress(psycopg.Error):
@@ -112,7 +132,11 @@ def fetch(link: Link, statement: str, arguments: Sequence[Any]) -> list[Any]:
 
 
 class Connections:
-    """Control connections, handed out one thread at a time; broken ones are thrown away."""
+    """Control connections, handed out one thread at a time; broken ones are thrown away.
+
+    ``generation`` goes up whenever the database may have gone back to an earlier state than the one that answered
+    last: after a restore, or on a standby that had not everything yet. What was read before may not be true any more.
+    """
 
     def __init__(self, dsn: str, most: int, pooled: bool = False) -> None:
         self._dsn = dsn
@@ -122,12 +146,15 @@ class Connections:
         self.prepare = True
         self.watch = Watch()
         self.pooled = pooled  # as told, then as the last connection was
+        self.generation = 0
+        self._server: float | None = None
 
     def open(self) -> Link:
         """A new control connection. Raises psycopg.OperationalError."""
         link = connect(self.watch, self._dsn, "perdure:worker:control", CONTROL_OPTIONS, self.pooled)
         self.pooled = link.pooled
         link.prepare_threshold = 2 if self.prepare and not link.pooled else None
+        self._answered(link)
         return link
 
     @contextmanager
@@ -145,12 +172,24 @@ class Connections:
                     self._give(link)
                 else:
                     link.close()
+                    self._lost()
                 raise
             self._give(link)
 
     def _give(self, link: Link) -> None:
+        self._answered(link)
         with self._lock:
             self._free.append(link)
+
+    def _answered(self, link: Link) -> None:
+        with self._lock:
+            self.generation += self._server not in (None, link.server)
+            self._server = link.server
+
+    def _lost(self) -> None:
+        """A server that lost a session may have lost commits that did not wait for its disk."""
+        with self._lock:
+            self.generation += 1
 
     def close(self) -> None:
         """Close what is free."""

@@ -348,7 +348,8 @@ class Execution:
         seq = self.emit(ev.ACTIVITY_SCHEDULED, data)
         self.mark(node, scope, "r")
         self.wait(seq, Wait("activity", node, scope))
-        self._turn.activities.append(Activity(seq, node, kind, text, names, awaited_by(node, scope)))
+        join = awaited_by(node, scope) if node.type in STEPS else None
+        self._turn.activities.append(Activity(seq, node, kind, text, names, join))
 
     def set_timer(self, node: Node, scope: Scope, due: datetime, kind: str, other: int = 0) -> int:
         """Wait until ``due``."""

@@ -61,7 +61,7 @@ class Scope:
 
 
 def awaited_by(node: Node, scope: Scope) -> str | None:
-    """The JOIN for which a success of this step is one branch less, and nothing else; None for any other step.
+    """The JOIN for which a success of this SQL or HTTP step is one branch less, and nothing else; None without one.
 
     Of JOINs in JOINs the outermost one: while one of its branches runs, no success of the others leaves work to do.
     It is named by its node and the scope and generation that it runs in.

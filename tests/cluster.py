@@ -33,6 +33,19 @@ OWNER, WORKER, USERS = "perdure_owner", "perdure_worker", ("alice", "bob")
 PASSWORD = "perdure"  # asked for only where the server was given to us
 SERVER_OPTIONS = {"max_connections": "200", "max_wal_size": "2GB", "log_min_messages": "warning", "jit": "off"}
 
+# Otherwise whoever may create schemas may create the extensions that are marked as trusted.
+_NO_EXTENSIONS = """
+    CREATE SCHEMA dba;
+    CREATE FUNCTION dba.refuse_extensions() RETURNS event_trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+    BEGIN
+        IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
+            RAISE EXCEPTION 'permission denied to create an extension' USING ERRCODE = '42501';
+        END IF;
+    END $$;
+    CREATE EVENT TRIGGER refuse_extensions ON ddl_command_start WHEN TAG IN ('CREATE EXTENSION', 'ALTER EXTENSION')
+        EXECUTE FUNCTION dba.refuse_extensions()
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
@@ -226,11 +239,15 @@ def make_roles(cluster: Cluster) -> None:
 
 
 def make_database(cluster: Cluster, name: str) -> None:
-    """An empty database owned by the tests' owner, where the users may make tables, as they may on PostgreSQL 14."""
+    """An empty database owned by the tests' owner, where the users may make tables, as they may on PostgreSQL 14.
+
+    Its owner is as little as an owner can be: nobody but a superuser can create extensions there.
+    """
     with cluster.admin() as admin:
         admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(OWNER)))
     with cluster.admin(name) as admin:
         admin.execute(f"GRANT CREATE ON SCHEMA public TO {OWNER}, {', '.join(USERS)}")
+        admin.execute(_NO_EXTENSIONS)
 
 
 def drop_database(cluster: Cluster, name: str) -> None:

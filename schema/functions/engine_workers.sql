@@ -244,6 +244,49 @@ BEGIN
         FROM pg_roles r WHERE r.oid = _owner;
 END $$;
 
+-- Why a login was refused, as far as the catalogue tells; one row. The server's own words come in its language and without
+-- a code. kind: "full" (others have to go first), "closed" (the database lets nobody in), "refused" (somebody has to change
+-- something), NULL (nothing is known here: a password, pg_hba, the way to the server). Those that were there may have gone
+-- since, so that a limit counts as reached when it nearly is.
+CREATE OR REPLACE FUNCTION df_engine.login_trouble_v1(_worker_id bigint, _key text, _login text, _database text)
+RETURNS TABLE (kind text, reason text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+    _reserved constant integer := current_setting('superuser_reserved_connections')::integer
+                                  + coalesce(current_setting('reserved_connections', true)::integer, 0);
+BEGIN
+    RETURN QUERY
+        WITH busy AS MATERIALIZED (
+            SELECT a.usesysid, a.datid FROM pg_stat_activity a
+            WHERE a.usesysid IS NOT NULL AND coalesce(a.backend_type, 'client backend') = 'client backend'
+        ), limits AS (
+            SELECT format('role %I', r.rolname) AS of_what, r.rolconnlimit AS most,
+                   (SELECT count(*) FROM busy b WHERE b.usesysid = r.oid) AS taken
+            FROM pg_roles r WHERE r.rolname = _login
+            UNION ALL
+            SELECT format('database %I', d.datname), d.datconnlimit, (SELECT count(*) FROM busy b WHERE b.datid = d.oid)
+            FROM pg_database d WHERE d.datname = _database
+            UNION ALL
+            SELECT 'the server', current_setting('max_connections')::integer - _reserved, (SELECT count(*) FROM busy b)
+        )
+        SELECT t.kind, t.reason FROM (
+            SELECT 1, 'closed'::text, format('database %I accepts no connections', d.datname)
+            FROM pg_database d WHERE d.datname = _database AND NOT d.datallowconn
+            UNION ALL
+            SELECT 2, 'refused', format('%s may have no connections', l.of_what) FROM limits l WHERE l.most = 0
+            UNION ALL
+            SELECT 3, 'full', format('%s of %s connections of %s are taken', l.taken, l.most, l.of_what)
+            FROM limits l WHERE l.most > 0 AND l.taken >= greatest(l.most - 1 - l.most / 10, 1)
+            UNION ALL
+            SELECT 4, 'refused', format('the password of role %I was valid until %s', r.rolname, r.rolvaliduntil)
+            FROM pg_roles r WHERE r.rolname = _login AND r.rolvaliduntil <= clock_timestamp()
+            UNION ALL
+            SELECT 5, NULL, NULL
+        ) AS t (rank, kind, reason) ORDER BY t.rank LIMIT 1;
+END $$;
+
 CREATE OR REPLACE FUNCTION df_engine.block_v1(_worker_id bigint, _key text, _owner oid, _reason text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -9,17 +9,17 @@ DECLARE
     -- SECURITY DEFINER, for everybody who may use the schema. Each proves who asks: by a worker's key, by a lease's token,
     -- by the login of the session, or it answers nothing that is not everybody's to know.
     _definers constant text[] := ARRAY[
-        'autocommit_v1', 'beat_v1', 'block_v1', 'bodies_v1', 'claim_v1', 'commit_turns_v1', 'complete_v1',
+        'alive_v1', 'autocommit_v1', 'beat_v1', 'block_v1', 'bodies_v1', 'claim_v1', 'commit_turns_v1', 'complete_v1',
         'dead_sessions_v1', 'deregister_v1', 'fail_v1', 'finish_step_v1', 'finish_v1', 'forget_sessions_v1', 'hello_v1',
-        'http_policy_v1', 'idle_v1', 'load_v1', 'observes', 'park_v1', 'postpone_v1', 'prune_v1', 'reap_v1', 'release_v1', 'retake_v1',
-        'role_state_v1', 'secret_key_v1', 'secrets_v1', 'session_v1', 'setting'];
+        'http_policy_v1', 'idle_v1', 'load_v1', 'login_trouble_v1', 'observes', 'park_v1', 'postpone_v1', 'prune_v1',
+        'reap_v1', 'release_v1', 'retake_v1', 'role_state_v1', 'secret_key_v1', 'secrets_v1', 'session_v1', 'setting'];
     -- SECURITY INVOKER, and of no use to anybody but the owner.
     _internal constant text[] := ARRAY[
         'append_facts', 'apply_turn', 'begin_execution', 'check_owner', 'check_proxy', 'check_seq', 'checked_setting',
         'clear_work', 'drain_inbox', 'drain_instance', 'drop_work', 'end_instance_waits', 'end_wait', 'ensure_turn',
         'finish', 'finish_step', 'fire_instance', 'fire_timers', 'free_connections', 'http_may_call', 'http_rule_concerns',
         'http_rule_problem', 'http_rules', 'instance_result', 'is_admin', 'may_ask_about', 'new_id', 'proxy_of',
-        'prune_ended', 'prune_executions', 'prune_iterations', 'prune_results', 'require_variable', 'result_text',
+        'prune_batch', 'prune_ended', 'prune_executions', 'prune_iterations', 'prune_results', 'require_variable', 'result_text',
         'retention_bound', 'schedule', 'token_hash', 'wait_target', 'wake', 'warn_of_blocks', 'wake_holders', 'worker_of',
         'worker_privileges'];
     _f record;

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from perdure.eventstore import codec
 from perdure.eventstore.engine import Claimed, Engine, Loaded
-from perdure.eventstore.events import Event
 from perdure.orchestrator.errors import NondeterminismError
 from perdure.orchestrator.execution import Execution
 from perdure.orchestrator.graph import Graph, parse
@@ -25,12 +25,18 @@ EMPTY = '{"rows":[],"row_count":0}'
 
 
 class Entry:
-    """An instance in memory: its fold, and the results that its steps may look at."""
+    """An instance in memory: its fold, and the results that its steps may look at.
 
-    __slots__ = ("_bodies", "_size", "database", "execution", "instance_id", "label", "owner_name", "variables")
+    ``born`` is the generation of the database (``Connections.generation``) that it was read in.
+    """
 
-    def __init__(self, execution: Execution, label: str | None, database: str | None, owner_name: str) -> None:
+    __slots__ = ("_bodies", "_size", "born", "database", "execution", "instance_id", "label", "owner_name", "variables")
+
+    def __init__(
+        self, execution: Execution, label: str | None, database: str | None, owner_name: str, born: int
+    ) -> None:
         self.execution = execution
+        self.born = born
         self.instance_id = execution.instance_id
         self.variables = execution.variables
         self.label = label
@@ -85,9 +91,10 @@ def _known(ref: Any, entry: Entry | None) -> str | None:
 
 
 class Instances:
-    """The entries of one worker, least recently used first to go."""
+    """The entries of one worker, least recently used first to go; none of an earlier ``generation`` of the database."""
 
-    def __init__(self) -> None:
+    def __init__(self, generation: Callable[[], int] = lambda: 0) -> None:
+        self.generation = generation
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._graphs: OrderedDict[str, Graph] = OrderedDict()
@@ -95,19 +102,22 @@ class Instances:
     def take(self, instance_id: str) -> Entry | None:
         """Take an entry out; whoever took it is the only one to use it."""
         with self._lock:
-            return self._entries.pop(instance_id, None)
+            entry = self._entries.pop(instance_id, None)
+        return entry if entry is not None and entry.born == self.generation() else None
 
     def at(self, instance_id: str, execution_id: int, head: int) -> Entry | None:
         """Take an entry out, if it is at this head and waits for one thing only: what is claimed now."""
         with self._lock:
             entry = self._entries.get(instance_id)
-            if entry is None or _position(entry) != (execution_id, head) or len(entry.execution.waits) != 1:
+            if entry is None or _position(entry) != (execution_id, head) or entry.born != self.generation():
+                return None
+            if len(entry.execution.waits) != 1:
                 return None
             return self._entries.pop(instance_id)
 
     def put(self, entry: Entry) -> None:
         """Bring an entry back after an acknowledged commit."""
-        if entry.execution.status != "running":
+        if entry.execution.status != "running" or entry.born != self.generation():
             return
         with self._lock:
             other = self._entries.get(entry.instance_id)
@@ -143,10 +153,10 @@ class Instances:
         variables = system_variables(claimed.variables, claimed.instance_id, claimed.label)
         started = codec.decode(claimed.started)
         execution = Execution(self.graph(claimed.graph), claimed.instance_id, 1, started, variables)
-        return Entry(execution, claimed.label, claimed.database, claimed.owner_name)
+        return Entry(execution, claimed.label, claimed.database, claimed.owner_name, self.generation())
 
-    def updated(self, entry: Entry | None, loaded: Loaded) -> Entry:
-        """The entry brought to the loaded head, or a new one folded from the history.
+    def updated(self, entry: Entry | None, loaded: Loaded, born: int = 0) -> Entry:
+        """The entry brought to the loaded head, or a new one folded from the history, ``born`` when it was asked for.
 
         Raises NondeterminismError and GraphError: the instance has to be parked.
         """
@@ -154,17 +164,14 @@ class Instances:
         if entry is None or entry.execution.execution_id != loaded.execution_id:
             graph = entry.execution.graph if entry is not None else self.graph(loaded.graph or "")
             variables = system_variables(loaded.variables, loaded.instance_id, loaded.label)
-            entry = self._folded(graph, variables, loaded, events[0])
+            execution = Execution(graph, loaded.instance_id, loaded.execution_id, events[0].data, variables)
+            entry = Entry(execution, loaded.label, loaded.database, loaded.owner_name, born)
             events = events[1:]
         replay(entry.execution, events)
         if entry.execution.head != loaded.head_seq:
             found = ("head", entry.execution.head)
             raise NondeterminismError(entry.execution.head, ("head", loaded.head_seq), found)
         return entry
-
-    def _folded(self, graph: Graph, variables: dict[str, str], loaded: Loaded, started: Event) -> Entry:
-        execution = Execution(graph, loaded.instance_id, loaded.execution_id, started.data, variables)
-        return Entry(execution, loaded.label, loaded.database, loaded.owner_name)
 
 
 def _position(entry: Entry) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from contextlib import suppress
@@ -17,23 +16,11 @@ from perdure.eventstore.calls import CALLS
 from perdure.eventstore.connections import Link, connect
 from perdure.eventstore.engine import Engine
 from perdure.eventstore.errors import NotRegistered
+from perdure.refusals import Crowded, Login, Refusals, last_words
 from perdure.settings import Settings
 
-log = logging.getLogger("perdure")
-
 IDLE_SECONDS = 60.0
-REFUSED_SECONDS = 5.0
 RECHECK_SECONDS = 1.0
-# Refusals of the login itself: the administrator has to act, the step waits. Everything else is a failed attempt.
-_LOGIN_REFUSED = ("28P01", "28000")
-
-
-class RoleBlocked(Exception):
-    """The worker cannot log in as this role; its steps wait."""
-
-
-class Crowded(Exception):
-    """The server, the database or the role has no connection free; the step waits for one, and that is no attempt."""
 
 
 class Sessions:
@@ -45,18 +32,18 @@ class Sessions:
         self.home = home
         self._free: dict[tuple[str, int], list[tuple[float, StepSession]]] = {}
         self._lock = threading.Lock()
-        self._blocked: dict[int, float] = {}
+        self._refusals = Refusals(engine)
         self._pooled = settings.pooled  # as told, then as the last connection was
 
     def blocked(self) -> list[int]:
         """Roles (oids) that cannot be logged in as, for now."""
-        now = time.monotonic()
-        with self._lock:
-            self._blocked = {role: until for role, until in self._blocked.items() if until > now}
-            return list(self._blocked)
+        return self._refusals.blocked()
 
     def borrow(self, owner: int, role: str, database: str | None) -> StepSession:
-        """A session of this role. Raises ActivityError when it cannot have one, RoleBlocked when it has to wait."""
+        """A session of this role.
+
+        Raises ActivityError when it cannot have one, RoleBlocked and Crowded when it has to wait.
+        """
         while (session := self._kept((database or self.home, owner))) is not None:
             if self._still_good(session, role, database):
                 return session
@@ -138,20 +125,33 @@ class Sessions:
         where = database or self.home
         state = self._state(owner, role, where, database)
         role = state["name"]  # as it is called now
-        try:
-            connection = self._connect(state["proxy"] or role, where)
-        except psycopg.OperationalError as error:
-            raise self._refused(owner, role, where, error) from None
+        login = Login(owner, role, state["proxy"] or role, where, where == self.home)
+        connection = self._logged_in(login, database)
         try:
             session = StepSession(connection, owner, role, where, state["proxy"])
         except (psycopg.Error, WrongRole) as error:
             connection.close()
-            raise self._refused(owner, role, where, error) from None
+            raise self._refusals.of_session(login, error) from None
         session.checked_at = time.monotonic()
-        if where == self.home and not connection.pooled:  # a session of a pool is nobody's to end
+        if login.is_home and not connection.pooled:  # a session of a pool is nobody's to end
             self._note(owner, session)
-        self._unblock(owner)
+        self._refusals.cleared(owner)
         return session
+
+    def _logged_in(self, login: Login, database: str | None) -> Link:
+        try:
+            return self._connect(login.name, login.where)
+        except psycopg.OperationalError as error:
+            if error.sqlstate is not None:  # the login was there, and then something happened
+                raise self._refusals.of_session(login, error) from None
+            try:
+                self._state(login.owner, login.role, login.where, database)  # it may have changed meanwhile
+            except psycopg.Error:
+                raise Crowded(f"{login.failed}: {last_words(error)}") from None
+            refusal = self._refusals.of_login(login, error)
+            if isinstance(refusal, Crowded):
+                self._give_up_unused()
+            raise refusal from None
 
     def _connect(self, login: str, database: str) -> Link:
         dsn = self._settings.dsn_for(login, database)
@@ -180,28 +180,6 @@ class Sessions:
             raise ActivityError(Failure(f'{failed}: permission denied for database "{where}"', sqlstate="42501"))
         return {"name": role, "proxy": proxy}
 
-    def _refused(self, owner: int, role: str, where: str, error: psycopg.Error | WrongRole) -> Exception:
-        message = _last_words(error)
-        words = f"Failed to connect to database '{where}' as '{role}': {message}"
-        sqlstate = error.sqlstate if isinstance(error, psycopg.Error) else None
-        if isinstance(error, WrongRole) or sqlstate in _LOGIN_REFUSED or _speaks_of_login(message):
-            log.warning("cannot log in as a role; its steps wait", extra={"role": role, "reason": message})
-            with self._lock:
-                self._blocked[owner] = time.monotonic() + REFUSED_SECONDS
-            self._engine.mine("block", owner, words)
-            return RoleBlocked(words)
-        if _speaks_of_crowds(message):
-            log.info("no connection is free for a step; it waits", extra={"role": role, "reason": message})
-            self._give_up_unused()
-            return Crowded(words)
-        return ActivityError(Failure(words, sqlstate=sqlstate or "08001", transient=True))
-
-    def _unblock(self, owner: int) -> None:
-        with self._lock:
-            known = self._blocked.pop(owner, None)
-        if known is not None:
-            self._engine.mine("block", owner, None)
-
     def _note(self, owner: int, session: StepSession) -> None:
         """Written down, so that whoever takes over can end what this worker leaves running."""
         row = session.connection.execute(CALLS["own_backend"]).fetchone()
@@ -213,20 +191,3 @@ class Sessions:
         if session.noted:
             with suppress(psycopg.Error, NotRegistered):
                 self._engine.mine("session", session.owner, session.backend_pid, None)
-
-
-def _last_words(error: Exception) -> str:
-    """What the server said last; libpq may add where it had the password from."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return next((line for line in reversed(lines) if "FATAL" in line), lines[-1])
-
-
-def _speaks_of_login(message: str) -> bool:
-    # libpq gives no SQLSTATE for a refused connection; these are the server's and libpq's own words.
-    words = ("password authentication failed", "no password supplied", "no pg_hba.conf entry", "authentication failed")
-    return any(word in message for word in words)
-
-
-def _speaks_of_crowds(message: str) -> bool:
-    words = ("too many connections for", "too many clients", "remaining connection slots")
-    return any(word in message for word in words)

@@ -34,8 +34,9 @@ from perdure.orchestrator.substitution import (
     value_query,
 )
 from perdure.plan import Plan
+from perdure.refusals import Crowded, RoleBlocked
 from perdure.registry import Registry, Running
-from perdure.sessions import Crowded, RoleBlocked, Sessions
+from perdure.sessions import Sessions
 from perdure.turns import Turns
 from perdure.work import Fact, Lease, Pending
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from perdure.eventstore import codec
-from perdure.eventstore.engine import Answer, Engine, new_token, token_hash
+from perdure.eventstore.engine import Answer, Engine, Loaded, new_token, token_hash
 from perdure.fanout import Fanouts
 from perdure.instances import EMPTY, Entry, Instances
 from perdure.orchestrator.execution import Execution, Turn
@@ -75,20 +75,15 @@ class Turns:
 
     def _load(self, pending: list[Pending]) -> list[Pending]:
         """Bring every fold to the head; entries that cannot be folded are parked."""
-        wanted: list[tuple[str, int, int]] = []
         for turn in pending:
             if turn.entry is None and turn.claimed is not None and turn.claimed.graph is not None:
                 self._begin(turn)
-            if turn.now is None:
-                if turn.entry is None:
-                    turn.entry = self._instances.take(turn.instance_id)
-                if turn.facts and self._complete(turn):
-                    continue
-                known = turn.entry.execution if turn.entry is not None else None
-                wanted.append((turn.instance_id, known.execution_id, known.head) if known else (turn.instance_id, 0, 0))
-        if not wanted:
+            if turn.now is None and turn.facts:
+                self._complete(turn)
+        asked = [turn for turn in pending if turn.now is None]
+        if not asked:
             return [turn for turn in pending if turn.entry is not None]
-        loaded = self._engine.load(wanted)
+        loaded, born = self._asked(asked)
         ready = []
         for turn in pending:
             if turn.now is not None:
@@ -99,27 +94,43 @@ class Turns:
             if found is None:
                 continue
             try:
-                turn.entry = self._instances.updated(turn.entry, found)
+                turn.entry = self._instances.updated(turn.entry, found, born)
                 turn.now = found.clock
                 ready.append(turn)
             except Exception as error:  # noqa: BLE001 - a role's own worker may have written anything
                 self._park(turn, error)
         return ready
 
-    def _complete(self, turn: Pending) -> bool:
+    def _complete(self, turn: Pending) -> None:
         """Bring the fold up to date with what this worker wrote itself, if nothing is missing."""
-        facts, entry = [turn.facts[seq] for seq in sorted(turn.facts)], turn.entry
-        turn.facts = {}
-        if entry is None or facts[0].event.seq != entry.execution.head + 1:
-            return False
-        if facts[-1].event.seq != entry.execution.head + len(facts):
-            return False
+        facts = [turn.facts[seq] for seq in sorted(turn.facts)]
+        turn.entry, turn.facts = self._instances.take(turn.instance_id), {}
+        if turn.entry is None:
+            return
+        execution = turn.entry.execution
+        if (facts[0].event.seq, facts[-1].event.seq) != (execution.head + 1, execution.head + len(facts)):
+            return
         for fact in facts:
-            entry.execution.observe(fact.event)
+            execution.observe(fact.event)
             if fact.raw != EMPTY:
-                entry.keep(entry.execution.execution_id, int(fact.event.data["of"]), fact.raw)
+                turn.entry.keep(execution.execution_id, int(fact.event.data["of"]), fact.raw)
         turn.now = facts[-1].clock
-        return True
+
+    def _asked(self, turns: list[Pending]) -> tuple[dict[str, Loaded], int]:
+        """What the history says beyond what is known here, by instance; and the generation in which that was asked.
+
+        Where the database has gone back meanwhile, what was known may never have happened: nothing is known then.
+        """
+        for turn in turns:
+            turn.entry = turn.entry or self._instances.take(turn.instance_id)
+        born = self._instances.generation()
+        loaded = self._engine.load([_known(turn) for turn in turns])
+        if born != self._instances.generation():
+            for turn in turns:
+                turn.entry = None
+            born = self._instances.generation()
+            loaded = self._engine.load([_known(turn) for turn in turns])
+        return loaded, born
 
     def _begin(self, turn: Pending) -> None:
         assert turn.claimed is not None
@@ -269,6 +280,12 @@ class Turns:
         )
         self._fanouts.enter(lease)
         return lease
+
+
+def _known(turn: Pending) -> tuple[str, int, int]:
+    """An instance, and how far its history is known here."""
+    known = turn.entry.execution if turn.entry is not None else None
+    return (turn.instance_id, known.execution_id, known.head) if known else (turn.instance_id, 0, 0)
 
 
 def _storable(text: str) -> str:

@@ -65,7 +65,7 @@ class Worker:
         most = settings.slots + min(settings.http_slots, 8) + 3
         self.connections = Connections(settings.dsn, most, settings.pooled)
         self.engine = Engine(self.connections)
-        self.instances = Instances()
+        self.instances = Instances(lambda: self.connections.generation)
         self.registry = Registry()
         self.fanouts = Fanouts(self.registry)
         self.turns = Turns(self.engine, self.instances, self.registry, self.fanouts, self._may_keep, self._alarm)

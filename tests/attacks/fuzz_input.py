@@ -95,7 +95,7 @@ def cron(chance: random.Random) -> str:
     if chance.random() < 0.2:
         return text(chance, 6)
     blank = chance.choice([" ", " ", " ", "\t", "\u00a0", "  "])
-    fields = [chance.choice(CRON) if chance.random() < 0.5 else "*" for _ in range(chance.choice([5, 5, 5, 6, 4, 1]))]
+    fields = [chance.choice(CRON) if chance.random() < 0.25 else "*" for _ in range(chance.choice([5, 5, 5, 6, 4, 1]))]
     return blank.join(fields)
 
 

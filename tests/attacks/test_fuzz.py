@@ -10,7 +10,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -19,20 +19,30 @@ from hypothesis import seed as hypothesis_seed
 
 from asking import value
 from attacks import fuzz_input
-from attacks.conftest import Report, Scene
+from attacks.conftest import Report, Scene, some
 from attacks.fuzz_input import SEED, quoted
 from attacks.fuzz_oracles import CANARY, TRIED, ask, check_both_readers, first_turn, sorted_out, state
 from attacks.fuzz_structure import Built, expressions, shape
 from attacks.fuzz_values import check_other_readers, check_places, hostile_text, only, sample
+from attacks.fuzz_workflows import SETUP as WORKFLOWS
+from attacks.fuzz_workflows import Author, at_rest, launched
 from perdure.activities.sql import STEP_OPTIONS, StepSession
 from perdure.eventstore.connections import connect
 from perdure.eventstore.watch import Watch
 from perdure.orchestrator import cron
 from perdure.orchestrator.graph import parse
 from perdure.orchestrator.substitution import SubstitutionError, render_part_data, render_raw, render_sql
+from waiting import wait_until
 from wild import wild_graph
 
-pytestmark = [pytest.mark.attacks, pytest.mark.timeout(3600)]
+OPEN = "status IN ('pending', 'running')"
+FRESH = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'alice' AND application_name LIKE 'perdure:%'"
+BACK = r"""
+    SELECT df.start(format('SELECT v FROM mallory.data WHERE n = %%s', n) |=> 'x'
+                    ~> format($t$INSERT INTO alice.back VALUES (%%s, $x.v, '$x.v', E'$x.v\n')$t$, n))
+    FROM generate_series(0, %s - 1) n
+"""
+pytestmark = [pytest.mark.attacks, pytest.mark.timeout(7200)]
 
 
 def amounts(short: int, full: int) -> pytest.MarkDecorator:
@@ -206,3 +216,127 @@ def test_values_come_back(alice: StepSession, report: Report, count: int) -> Non
         assert only(connection, statement) is True, (found, statement)
         kinds[found.kind] += 1
     report(f"{count} of {len(kinds)} types: all equal")
+
+
+# ------------------------------------------------------------------------------------------ run by the real worker
+
+
+HABITS = {
+    "as it comes": (),
+    "strings": ("standard_conforming_strings = off", "backslash_quote = on", "escape_string_warning = off"),
+    "SJIS": ("client_encoding = 'SJIS'", "standard_conforming_strings = off"),
+    "GBK": ("client_encoding = 'GBK'", "bytea_output = 'escape'", "search_path = mallory, public"),
+    "BIG5": ("client_encoding = 'BIG5'", "datestyle = 'German'", "intervalstyle = 'sql_standard'", "extra_float_digits = -15"),
+}  # fmt: skip
+
+
+@amounts(40, 1_000)
+@pytest.mark.parametrize("habit", some({habit: habit for habit in HABITS}, "SJIS"))
+def test_texts_come_back_whatever_the_role_has_set(
+    scene: Scene, fuzzed: psycopg.Connection[Any], report: Report, count: int, habit: str
+) -> None:
+    """Hostile texts by $x.v in three places, by the worker, for a role with settings of its own -> the same text."""
+    chance = random.Random(f"{SEED} {habit}")
+    texts = [hostile_text(chance) for _ in range(count)]
+    with scene.database.admin() as admin:
+        admin.execute(CANARY)
+        admin.execute(
+            "CREATE TABLE IF NOT EXISTS mallory.data (n integer, v text); GRANT ALL ON mallory.data TO alice; TRUNCATE mallory.data"
+        )
+        admin.execute(
+            "CREATE TABLE IF NOT EXISTS alice.back (n integer, a text, b text, c text); ALTER TABLE alice.back OWNER TO alice; TRUNCATE alice.back"
+        )
+        admin.cursor().executemany("INSERT INTO mallory.data VALUES (%s, %s)", list(enumerate(texts)))
+        try:
+            for setting in HABITS[habit]:
+                admin.execute(cast(Any, f"ALTER ROLE alice SET {setting}"))
+            admin.execute(FRESH)
+            admin.execute("SET ROLE alice; SET search_path = public, pg_catalog")
+            admin.execute(BACK, [count])
+            admin.execute("RESET ROLE")
+            at_rest(admin, 60 + count)
+        finally:
+            admin.execute("RESET ROLE; ALTER ROLE alice RESET ALL")
+            admin.execute(FRESH)
+        wrong = admin.execute("SELECT d.v, b.* FROM mallory.data d LEFT JOIN alice.back b USING (n)"
+                              " WHERE (b.a, b.b, b.c) IS DISTINCT FROM (d.v, d.v, d.v || E'\\n')").fetchall()  # fmt: skip
+        failures = admin.execute(
+            "SELECT DISTINCT error FROM df.instances WHERE status = 'failed' AND submitted_by = 'alice'::regrole"
+        ).fetchall()
+        assert wrong == [], failures
+        assert value(admin, "(SELECT string_agg(n::text, ',') FROM alice.canary)") == "1"
+    report(f"{count} of {count}")
+
+
+@pytest.fixture
+def quick(scene: Scene, fuzzed: psycopg.Connection[Any]) -> Iterator[None]:
+    """No second attempts, loops of 20 iterations at most, and what the workflows write to.
+
+    Workers keep settings for a while: what needs others comes before.
+    """
+    wanted = {"retry_total_seconds": "0", "loop_floor_ms": "0", "loop_max_iterations": "20"}
+    with scene.database.admin() as admin:
+        admin.execute(CANARY)
+        before = dict(
+            admin.execute("SELECT name, value FROM df.settings WHERE name = ANY (%s)", [list(wanted)]).fetchall()
+        )
+        admin.cursor().executemany(
+            "UPDATE df.settings SET value = %s WHERE name = %s", [(v, n) for n, v in wanted.items()]
+        )
+        admin.execute("SET ROLE mallory")
+        admin.execute(WORKFLOWS)
+    yield
+    with scene.database.admin() as admin:
+        admin.cursor().executemany(
+            "UPDATE df.settings SET value = %s WHERE name = %s", [(v, n) for n, v in before.items()]
+        )
+        admin.execute(
+            "DROP TABLE mallory.trace, mallory.lure; DROP FUNCTION mallory.note, mallory.at_commit, mallory.launch"
+        )
+
+
+@amounts(60, 10_000)
+def test_workflows_run_to_an_end(scene: Scene, quick: None, report: Report, count: int) -> None:
+    """Random workflows of a role and of a role behind a proxy, run by the worker -> each ends or can be cancelled, as its role."""
+    chance = random.Random(SEED)
+    ids: list[str] = []
+    refused = 0
+    with scene.database.admin() as admin:
+        for role, share in (("mallory", count * 3 // 4), ("mallet", count - count * 3 // 4)):
+            with scene.as_role(role) as session:
+                started, no = launched(session, Author(chance, role), share)
+                ids, refused = ids + started, refused + no
+        at_rest(admin, 60 + count)
+        waited = value(admin, f"(SELECT count(*) FROM df.instances WHERE {OPEN})")
+        admin.execute(f"SELECT df.cancel(id) FROM df.instances WHERE {OPEN}")
+        wait_until(lambda: value(admin, f"NOT EXISTS (SELECT FROM df.instances WHERE {OPEN})"), 120)
+        at_rest(admin, 60)
+        ended = dict(
+            admin.execute(
+                "SELECT status, count(*) FROM df.instances WHERE id = ANY (%s) GROUP BY 1 ORDER BY 1", [ids]
+            ).fetchall()
+        )
+        steps = check_nothing_was_gained(admin)
+    log = scene.workers.started[0].log
+    assert "Traceback" not in log
+    assert sum(ended.values()) == len(ids)
+    report(f"{len(ids)} run, {refused} refused: {', '.join(f'{n} {s}' for s, n in ended.items())}; {waited} had waited for"
+           f" something; {steps} times a step wrote down who it was: the role that had submitted it")  # fmt: skip
+
+
+def check_nothing_was_gained(admin: psycopg.Connection[Any]) -> int:
+    """No instance is parked or stuck, hers are untouched, and every step was itself; how many wrote that down."""
+    assert admin.execute("SELECT id, parked FROM df.instances WHERE parked IS NOT NULL").fetchall() == []
+    assert admin.execute("SELECT * FROM df.check()").fetchall() == []
+    assert admin.execute("SELECT n FROM alice.canary").fetchall() == [(1,)]
+    known = {
+        ("mallory", "mallory", "mallory"),
+        ("mallet", "dfx_mallet", "mallet"),
+        ("mallet", "dfx_mallet", "dfx_mallet"),
+    }
+    found = admin.execute(
+        "SELECT who, session::text, acting::text, count(*) FROM mallory.trace GROUP BY 1, 2, 3"
+    ).fetchall()
+    assert {row[:3] for row in found} <= known
+    assert {row[0] for row in found} == {"mallory", "mallet"}
+    return sum(row[3] for row in found)

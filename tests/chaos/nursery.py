@@ -22,10 +22,11 @@ from typing import Any
 
 @dataclass(slots=True)
 class Child:
-    """A forked worker."""
+    """A forked worker. Once it has been seen to be gone its id is not used again: it may be somebody else's by then."""
 
     pid: int
     log_path: Path
+    over: bool = False
 
     @property
     def log(self) -> str:
@@ -35,16 +36,18 @@ class Child:
     @property
     def alive(self) -> bool:
         """Whether it still runs (its nursery collects it at once when it ends)."""
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        if not self.over:
+            try:
+                os.kill(self.pid, 0)
+            except ProcessLookupError:
+                self.over = True
+        return not self.over
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, if it is still there."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End it as a power cut would; returns when it is gone."""
@@ -59,11 +62,15 @@ class Child:
             time.sleep(0.002)
 
 
+KEPT = 20
+
+
 class Nursery:
-    """Starts workers; ends those that are left."""
+    """Starts workers; ends those that are left. Of those that are gone it keeps the last ``KEPT`` and their logs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.born = 0
         self.children: list[Child] = []
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "PERDURE_"))}
         self._process = subprocess.Popen(
@@ -72,7 +79,9 @@ class Nursery:
 
     def start(self, dsn: str, role_dsn: str | None, patch: str | None = None, **settings: Any) -> Child:
         """Fork a worker. ``patch`` names a function that spoils its code first, to see that tests notice."""
-        log_path = self.folder / f"worker-{len(self.children)}.log"
+        self._forget()
+        log_path = self.folder / f"worker-{self.born}.log"
+        self.born += 1
         asked = {"dsn": dsn, "role_dsn": role_dsn, **settings}
         assert self._process.stdin is not None and self._process.stdout is not None
         line = {"settings": asked, "log": str(log_path), "patch": patch}
@@ -81,6 +90,12 @@ class Nursery:
         child = Child(int(self._process.stdout.readline()), log_path)
         self.children.append(child)
         return child
+
+    def _forget(self) -> None:
+        gone = [child for child in self.children if child.over]
+        for child in gone[:-KEPT]:
+            child.log_path.unlink(missing_ok=True)
+            self.children.remove(child)
 
     def stop(self) -> None:
         """Kill every worker and the nursery."""

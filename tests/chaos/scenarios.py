@@ -17,6 +17,7 @@ from waiting import wait_until
 TABLES = """
 CREATE TABLE effects (instance text NOT NULL, step text NOT NULL, key text, at timestamptz DEFAULT clock_timestamp());
 CREATE INDEX ON effects (instance);
+CREATE INDEX ON effects (at);
 CREATE TABLE counters (instance text PRIMARY KEY, n integer NOT NULL);
 CREATE SEQUENCE attempts;
 CREATE FUNCTION effect(_instance text, _step text, _key text) RETURNS bigint LANGUAGE sql AS

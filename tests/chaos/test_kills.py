@@ -1,14 +1,16 @@
 """Workers and servers that die, freeze or lose each other under a load of mixed workflows: nothing lost or doubled.
 
-``PERDURE_KILLS=1000 pytest tests/chaos/test_kills.py -k kills`` for longer; each run prints its seed (PERDURE_SEED).
+``PERDURE_KILLS=1000 pytest tests/chaos/test_kills.py -s -k random`` for longer; each run prints its seed.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 from chaos.crashing import QUICK
 from chaos.load import Load, probe, settle
 from chaos.nursery import Child, Nursery, nursery
+from chaos.receiver import receiver
 from chaos.wire import proxied
 from cluster import WORKER, Cluster, Database, Workers, copy_template, drop_database, make_template, own_server
 from perdure.server import Server
@@ -25,6 +28,8 @@ from waiting import wait_until
 
 KILLS = int(os.environ.get("PERDURE_KILLS", "15"))
 SERVER_KILLS = int(os.environ.get("PERDURE_SERVER_KILLS", "1"))
+KILLERS, WORKERS = 3, 3  # workers for each killer
+GAP = 0.1  # seconds that a killer lets pass on average, besides what it waits for
 SEED = int(os.environ.get("PERDURE_SEED", "1"))
 
 
@@ -47,29 +52,94 @@ def start(children: Nursery, database: Database, **more: Any) -> Child:
     return children.start(database.dsn(WORKER), database.role_dsn, **{**QUICK, "log_level": "error", **more})
 
 
+@dataclass(slots=True)
+class Killing:
+    """Several at it at once, each with workers of its own. It counts kills, and those of workers that held work."""
+
+    database: Database
+    load: Load
+    children: Nursery
+    wanted: int
+    kills: int = 0
+    holding: int = 0
+    held: int = 0
+    began: float = field(default_factory=time.monotonic)
+    trouble: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self) -> None:
+        """Until as many as wanted have been killed. Raises AssertionError with the first thing that went wrong."""
+        killers = [threading.Thread(target=self._guarded, args=(n,), daemon=True) for n in range(KILLERS)]
+        for killer in killers:
+            killer.start()
+        for killer in killers:
+            killer.join()
+        assert not self.trouble, self.trouble
+
+    def _guarded(self, number: int) -> None:
+        try:
+            self._kill_on(Random(SEED * KILLERS + number))
+        except Exception as error:  # noqa: BLE001 - told in the test's own thread
+            self.trouble.append(repr(error))
+
+    def _kill_on(self, random: Random) -> None:
+        with self.database.admin() as admin:
+            workers = [self._start() for _ in range(WORKERS)]
+            while self.kills < self.wanted and not self.trouble:
+                _something_done(admin, f"after {self.kills} kills", self.load)
+                time.sleep(random.uniform(0, 2 * GAP))  # the moment is the point of it; nothing is waited for
+                victim = workers.pop(random.randrange(len(workers)))
+                victim.kill()
+                self._count(_leases_of(admin, victim.pid))
+                workers.append(self._start())
+
+    def _start(self) -> Child:
+        with self.lock:
+            return start(self.children, self.database)
+
+    def _count(self, leases: int) -> None:
+        with self.lock:
+            self.kills += 1
+            self.holding += leases > 0
+            self.held += leases
+            if self.kills % 1000 == 0:
+                print(self, flush=True)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kills} kills in {time.monotonic() - self.began:.0f} s, {self.holding} of workers that held work"
+            f" ({self.held} leases); {len(self.load.started)} workflows, {len(self.load.cancelled)} cancelled"
+        )
+
+
 @pytest.mark.timeout(max(300, KILLS * 3))
-def test_random_kills_of_workers(database: Database, load: Load, children: Nursery) -> None:
-    random = Random(SEED)
-    workers = [start(children, database) for _ in range(3)]
-    load.begin()
-    for number in range(KILLS):
-        _work_goes_on(database, number)
-        time.sleep(random.uniform(0, 0.3))  # the moment is the point of it; nothing is waited for
-        victim = random.randrange(len(workers))
-        workers[victim].kill()
-        workers[victim] = start(children, database)
-    load.end()
-    ends = settle(database, load)
-    print(f"{KILLS} kills, seed {SEED}: {ends}")
+def test_random_kills_of_workers(database: Database, children: Nursery) -> None:
+    """Any worker of several, at any moment: while it starts, decides, runs a step, commits or waits."""
+    with receiver(database) as url:
+        load = Load(database, SEED, at_once=48, url=url)
+        load.prepare()
+        killing = Killing(database, load, children, KILLS)
+        load.begin()
+        killing.run()
+        load.end()
+        ends = settle(database, load, 120)
+    print(f"seed {SEED}: {killing}: {ends}")
     assert ends["completed"] > KILLS
+    assert killing.holding > 0
 
 
 def _work_goes_on(database: Database, number: int) -> None:
-    """Every kill but the first comes after something was done since the one before."""
     with database.admin() as admin:
-        query = "SELECT count(*) FROM df_engine.history WHERE kind = 'ActivityCompleted'"
-        before = admin.execute(query).fetchone()
-        wait_until(lambda: admin.execute(query).fetchone() != before, 60, f"work after {number} kills")
+        _something_done(admin, f"after {number} faults")
+
+
+def _something_done(admin: Any, when: str, load: Load | None = None) -> None:
+    """Every fault but the first comes after a step took effect since the one before."""
+    query = "SELECT max(at) FROM effects"
+    before = admin.execute(query).fetchone()
+    failed = load.trouble if load is not None else []
+    wait_until(lambda: failed or admin.execute(query).fetchone() != before, 60, f"work {when}")
+    assert not failed, failed
 
 
 @pytest.mark.timeout(300)
@@ -95,6 +165,14 @@ def _registered(database: Database, pid: int) -> None:
     with database.admin() as admin:
         query = "SELECT FROM df_engine.workers WHERE pid = %s"
         wait_until(lambda: admin.execute(query, [pid]).fetchone() is not None, 60, f"worker {pid} to register")
+
+
+def _beating(database: Database) -> None:
+    """The only worker has the connection that it beats on."""
+    query = """SELECT FROM pg_stat_activity WHERE datname = current_database()
+        AND application_name = 'perdure:worker:keeper' AND query LIKE '%beat_v1%'"""
+    with database.admin() as admin:
+        wait_until(lambda: admin.execute(query).fetchone() is not None, 60, "a worker that beats")
 
 
 def _leases_of(admin: Any, pid: int) -> int:
@@ -142,6 +220,7 @@ def test_forgotten_connections(database: Database, load: Load, children: Nursery
     with proxied(database.dsn(WORKER)) as proxy:
         worker = children.start(proxy.dsn(database.dsn(WORKER)), proxy.dsn(database.role_dsn), **QUICK)
         load.begin()
+        _beating(database)  # the connection for that is to be among those that are forgotten
         _work_goes_on(database, 0)
         proxy.freeze(True)
         taken = probe(database, 30)

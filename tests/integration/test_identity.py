@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -20,13 +18,11 @@ from asking import value
 from cluster import (
     OWNER,
     WORKER,
-    Cluster,
     Database,
     Workers,
     clean_environment,
-    make_template,
 )
-from perdure import binaries
+from passwords import password_server
 from perdure.cli import proxies
 from perdure.server import Server
 from waiting import ENDED, eventually_status, wait_until
@@ -316,21 +312,10 @@ def test_viewers_see_everything_and_operators_act(database: Database, roles: Any
 @pytest.fixture(scope="module")
 def scram() -> Iterator[tuple[Server, Database]]:
     """A server that asks for passwords over TCP, and a migrated database in it."""
-    home = Path(tempfile.mkdtemp(prefix="perdure-test-"))
-    account = binaries.server_account()
-    if not account.is_me:
-        os.chown(home, account.uid, account.gid)
-    found = binaries.reachable(binaries.find(os.environ.get("PERDURE_TEST_BINARIES")), account, home / "programs")
-    server = Server(home, found, account, tcp=True, durable=False, options={"max_connections": "60"})
-    try:
-        server.start()
-        cluster = Cluster(server.dsn())
-        make_template(cluster, "shop")
-        yield server, Database(cluster, "shop")
-    finally:
-        server.stop()
-        shutil.rmtree(server.socket_directory, ignore_errors=True)
-        shutil.rmtree(home, ignore_errors=True)
+    if os.environ.get("PERDURE_TEST_DSN"):
+        pytest.skip("makes a server of its own")
+    with password_server() as made:
+        yield made
 
 
 def perdure(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -340,8 +325,6 @@ def perdure(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_proxy_logins_by_command_from_making_to_dropping(scram: tuple[Server, Database], tmp_path: Path) -> None:
     server, database = scram
-    if os.environ.get("PERDURE_TEST_DSN"):
-        pytest.skip("makes a server of its own")
     passfile = tmp_path / "secrets" / "passfile"
     admin_dsn = database.admin_dsn
     tcp = f"host=127.0.0.1 port={server.port}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psycopg
 
-from perdure import backlog, keeper, steps, turns, worker
+from perdure import backlog, fanout, instances, keeper, plan, registry, steps, turns, work, worker
 from perdure.activities.failures import Failure
 from perdure.activities.sql import StatementError
 from perdure.eventstore import engine
@@ -19,10 +21,12 @@ from perdure.eventstore.errors import NotRegistered
 from perdure.keeper import Keeper, Signals
 from perdure.settings import Settings
 from perdure.steps import Steps
-from perdure.turns import Lease, Turns
+from perdure.turns import Turns
+from perdure.work import Lease
 from perdure.worker import Worker
+from simulation.promises import parsed
 from simulation.store import LEASE, Refused, Store
-from simulation.world import Actor, World, current
+from simulation.world import Actor, Event, World, current
 
 SLOTS = 2
 SETTINGS = Settings(dsn="", slots=SLOTS, http_slots=0, lease_seconds=LEASE, poll_seconds=1.0)
@@ -42,6 +46,14 @@ class VirtualTime:
         current().world.sleep(seconds)
 
 
+class VirtualThreading:
+    """What the worker knows as the module ``threading``: actors for threads."""
+
+    Event = Event
+    Lock = threading.Lock  # nobody keeps one while others run
+    current_thread = staticmethod(current)
+
+
 class VirtualRandom:
     """What the worker knows as the module ``random``."""
 
@@ -57,6 +69,10 @@ def _token() -> str:
     return f"token-{world.tokens}"
 
 
+def _signals() -> Signals:
+    return Signals(Event(), Event(), Event(), Event())  # type: ignore[arg-type]
+
+
 _REAL: list[tuple[Any, str, Any]] = []
 
 
@@ -65,9 +81,11 @@ def install() -> None:
     if _REAL:
         return
     replaced: list[tuple[Any, str, Any]]
-    replaced = [(module, "time", VirtualTime) for module in (steps, turns, backlog, worker, keeper)]
+    replaced = [(module, "time", VirtualTime) for module in (steps, work, fanout, backlog, worker, keeper)]
+    replaced += [(module, "threading", VirtualThreading) for module in (worker, registry)]
+    replaced += [(worker, "Signals", _signals), (worker, "_release", lambda: "simulated"), (instances, "parse", parsed)]
     replaced += [(module, "random", VirtualRandom) for module in (steps, worker)]
-    replaced += [(module, "new_token", _token) for module in (steps, turns, engine)]
+    replaced += [(module, "new_token", _token) for module in (steps, turns, plan, engine)]
     for module, name, virtual in replaced:
         _REAL.append((module, name, getattr(module, name, None)))
         setattr(module, name, virtual)
@@ -84,27 +102,6 @@ def uninstall() -> None:
         module, name, real = _REAL.pop()
         setattr(module, name, real)
     logging.getLogger("perdure").setLevel(logging.getLogger("perdure").level)  # forgets what it had cached
-
-
-class Event:
-    """A ``threading.Event`` in virtual time."""
-
-    def __init__(self) -> None:
-        self.flag = False
-
-    def set(self) -> None:
-        self.flag = True
-
-    def clear(self) -> None:
-        self.flag = False
-
-    def is_set(self) -> bool:
-        return self.flag
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if not self.flag:
-            current().world.sleep(1e9 if timeout is None else timeout, self)
-        return self.flag
 
 
 class Queue:
@@ -140,9 +137,10 @@ class Link:
 class Watch:
     """Time-outs are the world's business."""
 
-    @contextlib.contextmanager
-    def limit(self, _connection: Any, _seconds: float) -> Iterator[None]:
-        yield
+    _unlimited = contextlib.nullcontext()
+
+    def limit(self, _connection: Any, _seconds: float) -> contextlib.AbstractContextManager[None]:
+        return self._unlimited
 
     def cut_all(self) -> int:
         return 0
@@ -164,12 +162,20 @@ class SimEngine(Engine):
 
     def call(self, name: str, *arguments: Any, connection: Any = None) -> list[Any]:
         function: Callable[..., list[Any]] = getattr(self._world.store, name)
-        self._world.note(current().name, name, *(str(a)[:60] for a in arguments[2:6]))
+        if self._world.trace is not None:
+            self._world.note(current().name, name, *_told(name, arguments))
         try:
-            found: list[Any] = self._world.call(lambda: function(*arguments))
+            found: list[Any] = self._world.call(partial(function, *arguments))
             return found
         except Refused as refused:
             raise _translated(refused) from None
+
+
+def _told(name: str, arguments: tuple[Any, ...]) -> list[str]:
+    """What the trace says of a call: nothing that another run of the same seed would say otherwise."""
+    if name in ("register", "release", "postpone"):
+        return []
+    return [str(argument)[:60] for argument in arguments[2:6]]
 
 
 def _translated(refused: Refused) -> Exception:
@@ -338,21 +344,20 @@ class Process:
 
     def __init__(self, world: World, number: int) -> None:
         self.world, self.number = world, number
+        world.started += 1
         self.frozen_until = 0.0
-        self.alive = True
         self.worker = self._worker()
         self.actors: list[Actor] = [world.add(self, f"w{number}-main", self._main)]
 
     def _worker(self) -> Worker:
         made = Worker(SETTINGS)
-        made.signals = Signals(Event(), Event(), Event(), Event())  # type: ignore[arg-type]
-        made.stopping, made.wakeup = made.signals.stopping, made.signals.wakeup
         made.engine = SimEngine(self.world)
-        made.turns = Turns(made.engine, made.instances, made.registry, made._may_keep, made._alarm)
+        made.turns = Turns(made.engine, made.instances, made.registry, made.fanouts, made._may_keep, made._alarm)
         made.backlog.sql = Queue()  # type: ignore[assignment]
         made.sessions = Sessions(self.world)  # type: ignore[assignment]
         kind = Steps if self.world.store.on("cache: forgotten after an error") else Forgetful
-        made.steps = kind(made.engine, made.instances, made.sessions, made.turns, None, made.registry)  # type: ignore[arg-type]
+        parts = (made.engine, made.instances, made.sessions, made.turns, None, made.registry, made.fanouts)
+        made.steps = kind(*parts, made.backlog.put, made._alarm)  # type: ignore[arg-type]
         made.steps.retry_total_seconds = 3600.0
         return made
 
@@ -379,6 +384,4 @@ class Process:
 
     def kill(self) -> None:
         """The process is gone; its messages on the way are the scheduler's business."""
-        self.alive = False
-        for actor in self.actors:
-            actor.killed = True
+        self.world.end(self.actors)

@@ -39,6 +39,7 @@ RULES = (
     "leases: unknown ones are given back",
     "cache: forgotten after an error",
 )
+KNOWN = frozenset(RULES)
 # A second barrier: a turn at the right head is right whoever takes it, so that no schedule tells this rule's absence.
 BARRIERS = frozenset({"turn: under its token"})
 
@@ -124,7 +125,7 @@ class Store:
 
     def on(self, rule: str) -> bool:
         """Whether a rule is kept."""
-        assert rule in RULES, rule
+        assert rule in KNOWN, rule
         return rule not in self.off
 
     def clock(self) -> datetime:
@@ -176,7 +177,7 @@ class Store:
             self.unread.update(m.message_id for m in self.inbox if m.instance_id == instance_id)
             self.inbox = [m for m in self.inbox if m.instance_id != instance_id]
 
-    def alive(self, worker_id: int | None) -> bool:
+    def has_beaten(self, worker_id: int | None) -> bool:
         """Whether a worker has a fresh beat."""
         return worker_id in self.workers and self.workers[worker_id] > self.now - LEASE
 
@@ -214,11 +215,13 @@ class Store:
 
     def drain_inbox(self) -> None:
         """Messages become facts."""
+        self.moment += 1
+        if not self.inbox:
+            return
         rows = sorted(self.inbox, key=lambda m: m.message_id)
         if not self.on("inbox: in the order of their ids"):
             self.shuffle(rows)
         kept: list[Message] = []
-        self.moment += 1
         for m in rows:
             i = self.instances.get(m.instance_id)
             if i is None or i.ended:
@@ -242,6 +245,8 @@ class Store:
 
     def fire_timers(self) -> None:
         """Timers that are due become facts."""
+        if not self.timers:
+            return
         now = self.now if self.on("timers: never early") else self.now + 0.5
         due = sorted((at, key) for key, (at, _) in self.timers.items() if at <= now)
         for at, (instance_id, seq) in due:
@@ -282,12 +287,14 @@ class Store:
             mark = 0 if self.on("claim: once a second without the mark") else mark
         if not self.on("claim: once a second without the mark"):
             mark = max(mark, self.numbers - 3)
-        found = []
-        for lane, most in (("turn", turns), ("sql", steps)):
-            free = [t for t in self.tasks.values() if t.worker_id is None and t.lane == lane and t.task_no >= mark]
-            free = sorted((t for t in free if t.visible_at <= self.now), key=lambda t: t.task_no)[:most]
-            found += [self._leased(task, worker_id) for task in free]
-        return found
+        free = [
+            t for t in self.tasks.values() if t.worker_id is None and t.task_no >= mark and t.visible_at <= self.now
+        ]
+        if not free:
+            return []
+        free.sort(key=lambda t: t.task_no)
+        found = [t for t in free if t.lane == "turn"][:turns] + [t for t in free if t.lane == "sql"][:steps]
+        return [self._leased(task, worker_id) for task in found]
 
     def _leased(self, task: Task, worker_id: int) -> tuple[Any, ...]:
         token = f"claim-{self.number()}"
@@ -393,6 +400,8 @@ class Store:
     def _schedule(self, worker_id: int, i: Instance, t: dict[str, Any]) -> None:
         for a in t.get("activities") or []:
             task = Task(t["i"], a["seq"], i.execution_id, self.number(), a["lane"], a["kind"], self.now, a["input"])
+            if a["token"] is not None:
+                task.lease(worker_id, token_hash(a["token"]))
             self.tasks[t["i"], a["seq"]] = task
         if t.get("one_seq") is not None:
             task = Task(t["i"], t["one_seq"], i.execution_id, self.number(), t["one_lane"], t["one_kind"], self.now)
@@ -534,12 +543,18 @@ class Store:
         self.workers[worker_id] = self.now
         return [(t.instance_id, t.seq, t.token) for t in self.tasks.values() if t.worker_id == worker_id]
 
+    def alive(self, worker_id: int, _key: str, _draining: bool) -> list[Any]:
+        """The worker is alive."""
+        self.known(worker_id)
+        self.workers[worker_id] = self.now
+        return []
+
     def reap(self, worker_id: int, _key: str) -> list[Any]:
         """Tasks of workers without a fresh beat go back to the queue."""
         self.known(worker_id)
         if not self.on("leases: the dead one's tasks are taken over"):
             return [(0,)]
-        lost = [t for t in self.tasks.values() if t.worker_id is not None and not self.alive(t.worker_id)]
+        lost = [t for t in self.tasks.values() if t.worker_id is not None and not self.has_beaten(t.worker_id)]
         for task in lost:
             task.lease(None, None)
             task.losses += 1
@@ -575,7 +590,15 @@ class Store:
     def hello(self) -> list[Any]:
         """The settings that workers obey."""
         return [
-            ({"max_result_bytes": 1 << 20, "retry_total_seconds": 3600.0, "reconcile_interval": 0, "service": True},)
+            (
+                {
+                    "max_result_bytes": 1 << 20,
+                    "max_user_connections": 0,
+                    "retry_total_seconds": 3600.0,
+                    "reconcile_interval": 0,
+                    "service": True,
+                },
+            )
         ]
 
     def dead_sessions(self, _worker_id: int, _key: str) -> list[Any]:

@@ -1,17 +1,18 @@
-"""Virtual time, threads that run one at a time, and a scheduler that chooses by a seed what happens next.
+"""Virtual time, actors that run one at a time, and a scheduler that chooses by a seed what happens next.
 
-The code under test is the worker itself (dispatcher, slots, keeper). Each of its threads is an actor: it runs until it
-asks the server something, sleeps or waits, and goes on when the scheduler says so. Between a message and its answer
-anything may happen: others' messages, time, the loss of the message or of the answer, the end of the process; a message
-whose sender was told that it is lost may still arrive, much later.
+The code under test is the worker itself (dispatcher, slots, keeper). Each of its threads is an actor, a greenlet here:
+it runs until it asks the server something, sleeps or waits, and goes on when the scheduler says so. Between a message
+and its answer anything may happen: others' messages, time, the loss of the message or of the answer, the end of the
+process; a message whose sender was told that it is lost may still arrive, much later.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from random import Random
 from typing import Any
+
+from greenlet import getcurrent, greenlet
 
 from simulation.store import Refused, Store
 
@@ -40,40 +41,57 @@ class Ask:
             self.error = refused
 
 
+class Event:
+    """A ``threading.Event`` in virtual time."""
+
+    __slots__ = ("flag",)
+
+    def __init__(self) -> None:
+        self.flag = False
+
+    def set(self) -> None:
+        self.flag = True
+
+    def clear(self) -> None:
+        self.flag = False
+
+    def is_set(self) -> bool:
+        return self.flag
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self.flag:
+            current().world.sleep(1e9 if timeout is None else timeout, self)
+        return self.flag
+
+
+NEVER = Event()
+
+
 class Actor:
-    """A thread of a worker. It and the scheduler never run at the same time."""
+    """A thread of a worker. It and the scheduler never run at the same time.
+
+    Something may happen to it (its message arrives, or it goes on) from the time ``until`` or from ``event`` on.
+    """
+
+    __slots__ = ("_greenlet", "ask", "body", "crash", "event", "killed", "name", "over", "process", "until", "world")
 
     def __init__(self, world: World, process: Any, name: str, body: Callable[[], None]) -> None:
         self.world, self.process, self.name, self.body = world, process, name, body
         self.ask: Ask | None = None
-        self.until: float | None = None
-        self.event: Any = None
+        self.until = 0.0
+        self.event = NEVER
         self.killed = False
         self.over = False
         self.crash: BaseException | None = None
-        self._go = threading.Lock()
-        self._go.acquire()
-
-    def ready(self) -> bool:
-        """Whether the scheduler may let it go on."""
-        if self.killed:
-            return True
-        if self.ask is not None:
-            return self.ask.done
-        if self.event is not None and self.event.flag:
-            return True
-        return self.until is None or self.until <= self.world.now
+        self._greenlet = greenlet(self._run, world.scheduler)
 
     def resume(self) -> None:
         """Let it run until it asks, sleeps or ends."""
-        self._go.release()
-        self.world.turn.acquire()
+        global _running
+        _running = self
+        self._greenlet.switch()
 
-    def run(self) -> None:
-        """The thread's work."""
-        threading.current_thread().actor = self  # type: ignore[attr-defined]
-        threading.current_thread().name = self.name
-        self._go.acquire()
+    def _run(self) -> None:
         try:
             if not self.killed:
                 self.body()
@@ -82,67 +100,30 @@ class Actor:
         except BaseException as error:  # noqa: BLE001 - the schedule tells it
             self.crash = error
         self.over = True
-        self.world.turn.release()
 
-    def pause(self) -> None:
-        """Give the turn back to the scheduler. Raises Killed."""
-        self.world.turn.release()
-        self._go.acquire()
-        if self.killed:
-            raise Killed
+
+_running: Actor | None = None
 
 
 def current() -> Actor:
     """The actor that runs."""
-    return threading.current_thread().actor  # type: ignore[attr-defined,no-any-return]
-
-
-class Pool:
-    """Threads that are used again for the next schedule."""
-
-    def __init__(self) -> None:
-        self._free: list[_Runner] = []
-
-    def run(self, actor: Actor) -> None:
-        """Give an actor a thread."""
-        runner = self._free.pop() if self._free else _Runner(self._free)
-        runner.take(actor)
-
-
-class _Runner:
-    def __init__(self, free: list[_Runner]) -> None:
-        self._work = threading.Semaphore(0)
-        self._free = free
-        self._actor: Actor | None = None
-        threading.Thread(target=self._loop, daemon=True).start()
-
-    def take(self, actor: Actor) -> None:
-        self._actor = actor
-        self._work.release()
-
-    def _loop(self) -> None:
-        while True:
-            self._work.acquire()
-            actor, self._actor = self._actor, None
-            assert actor is not None
-            actor.run()
-            self._free.append(self)
-
-
-POOL = Pool()
+    assert _running is not None
+    return _running
 
 
 class World:
-    """One schedule: a seed, a store, processes, and the faults that are left to happen."""
+    """What the actors of one schedule share: chance, a store, the time."""
 
-    def __init__(self, seed: int, store: Store) -> None:
-        self.random = Random(seed)
+    def __init__(self, random: Random, store: Store) -> None:
+        self.random = random
         self.store = store
         self.now = 0.0
-        self.turn = threading.Semaphore(0)
+        self.scheduler = getcurrent()
         self.actors: list[Actor] = []
         self.late: list[Ask] = []
         self.tokens = 0
+        self.started = 0
+        self.answered = 0
         self.trace: list[str] | None = None
 
     def note(self, *words: Any) -> None:
@@ -154,35 +135,40 @@ class World:
         """A new actor, which begins when the scheduler lets it."""
         actor = Actor(self, process, name, body)
         self.actors.append(actor)
-        POOL.run(actor)
         return actor
 
     # -- called by actors ------------------------------------------------------------------------------------------
 
     def call(self, what: Callable[[], Any]) -> Any:
-        """Ask the server. Raises what it refused with, or what the scheduler made of the connection."""
+        """Ask the server. Raises what it refused with, or what the scheduler made of the connection; Killed."""
         actor = current()
         if actor.killed:
             raise Killed
         actor.ask = ask = Ask(what)
-        actor.pause()
+        self.scheduler.switch()
+        if actor.killed:
+            raise Killed
         actor.ask = None
         if ask.error is not None:
             raise ask.error
         return ask.answer
 
-    def sleep(self, seconds: float, event: Any = None) -> None:
-        """Wait for the time or the event."""
+    def sleep(self, seconds: float, event: Event = NEVER) -> None:
+        """Wait for the time or the event. Raises Killed."""
         actor = current()
         if actor.killed:
             raise Killed
         actor.until, actor.event = self.now + seconds, event
-        actor.pause()
-        actor.until = actor.event = None
+        self.scheduler.switch()
+        if actor.killed:
+            raise Killed
+        actor.until, actor.event = 0.0, NEVER
 
-    def end_all(self) -> None:
-        """End every actor that is left, so that its thread is free again."""
-        for actor in self.actors:
+    def end(self, actors: list[Actor]) -> None:
+        """These actors are gone: not one more message of theirs is sent."""
+        for actor in actors:
+            actor.killed = True
+        for actor in actors:
             if not actor.over:
-                actor.killed = True
                 actor.resume()
+        self.actors = [actor for actor in self.actors if not actor.killed]

@@ -155,7 +155,7 @@ def worker(dsn: str | None, end_with: int | None, **options: Any) -> None:
     except settings.SettingsError as error:
         raise Refused(str(error)) from error
     with target.connected(where) as connection:
-        target.require_schema(connection)
+        target.require_schema(connection, worker=True)
     from perdure.worker import run  # with it comes all of the engine, which no other command needs
 
     sys.exit(run(chosen))

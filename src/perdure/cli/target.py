@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeVar
 
@@ -16,6 +17,14 @@ from perdure.server import ServerError
 
 Purpose = Literal["user", "worker", "owner"]
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+# Whatever a worker calls carries a version in its name, so that a function of that name is the one it knows.
+_VERSIONED = re.compile(r"df_engine\.(\w+_v\d+)\(")
+_MISSING = """
+SELECT w.name FROM pg_catalog.unnest(%s::pg_catalog.text[]) w (name) WHERE NOT EXISTS (
+    SELECT FROM pg_catalog.pg_proc p WHERE p.proname OPERATOR(pg_catalog.=) w.name::pg_catalog.name
+      AND p.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('df_engine')::pg_catalog.oid)"""
 
 
 class Refused(click.ClickException):
@@ -83,8 +92,11 @@ def require_version(number: int) -> None:
         raise Refused(f"the server is PostgreSQL {found}, and perdure needs {OLDEST} or newer")
 
 
-def require_schema(connection: psycopg.Connection[Any]) -> None:
-    """Refuse a database without the schema, or with an older or newer one than this release works on."""
+def require_schema(connection: psycopg.Connection[Any], *, worker: bool = False) -> None:
+    """Refuse a database without the schema, or with an older or newer one than this release works on.
+
+    A ``worker`` works on a newer one too, as long as every function that it calls is there.
+    """
     from perdure.schema import migrate
 
     name, role = connection.info.dbname, connection.info.user
@@ -97,6 +109,9 @@ def require_schema(connection: psycopg.Connection[Any]) -> None:
         )
     with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
         newest = _one(connection, "SELECT max(version_num::text) FROM df_engine.alembic_version")
+        if worker and newest is not None and newest not in migrate.known():
+            _require_calls(connection, newest, migrate.newest())
+            return
         require_revision(newest, migrate.known())
     _require_state(connection)
 
@@ -116,6 +131,22 @@ def _require_state(connection: psycopg.Connection[Any]) -> None:
         )
     click.echo(
         "Warning: the functions in the database are of another state than this perdure: run `perdure migrate`", err=True
+    )
+
+
+def _require_calls(connection: psycopg.Connection[Any], found: str, ours: str) -> None:
+    """Refuse a newer schema that has dropped what this release calls; say so of one that has not."""
+    from perdure.eventstore.calls import CALLS
+
+    called = sorted({name for text in CALLS.values() for name in _VERSIONED.findall(text)})
+    missing = [row[0] for row in connection.execute(_MISSING, [called])]
+    if missing:
+        raise Refused(
+            f"the schema is at revision {found}, which no longer has {', '.join(missing)}, called by this perdure "
+            f"(revision {ours}): install the newer release"
+        )
+    click.echo(
+        f"Warning: the schema is at revision {found}, newer than this perdure ({ours}); it serves it still", err=True
     )
 
 

@@ -1,0 +1,175 @@
+"""A restore to an instant brings back data and workflows of that instant, and workers go on with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+
+from chaos.checks import check_invariants, history
+from chaos.crashing import QUICK
+from chaos.nursery import Child, Nursery
+from chaos.scenarios import effect, effects
+from chaos.wire import Proxy, proxied
+from cluster import WORKER, Database
+from perdure.server import Server
+from recovery.servers import Site, archived, database_of, mark
+from recovery.traffic import Traffic, missing, settle
+from waiting import wait_until
+
+SEED = int(os.environ.get("PERDURE_SEED", "1"))
+# Effects of steps that committed, without the event that says so; the other direction is counted at the end.
+UNRECORDED = """
+    SELECT e.* FROM effects e WHERE e.key LIKE e.instance || '-%' AND NOT EXISTS (
+        SELECT FROM df_engine.history h WHERE h.instance_id = e.instance AND h.kind = 'ActivityCompleted'
+        AND format('%s-%s-%s', h.instance_id, h.execution_id, h.payload::json->>'of') = e.key)
+"""
+SLOW = effect("slow").replace("VALUES (", "SELECT ").removesuffix(")$w$") + " FROM pg_sleep(2)$w$"
+# What a signal says is what the step after it writes down.
+SAID = "$w$INSERT INTO effects (instance, step, key) VALUES ('{sys_instance_id}', $x.data, '{sys_step_key}')$w$"
+LISTENS = f"df.wait_for_signal('x') |=> 'x' ~> df.wait_for_signal('y') ~> {SAID}"
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """Workflows that were at known places at the instant, by where that was."""
+
+    running: str
+    waiting: str
+    sleeping: str
+    unclaimed: str
+
+
+def start(database: Database, graph: str, label: str = "probe") -> str:
+    """A workflow of alice."""
+    with database.connect("alice") as alice:
+        row = alice.execute(f"SELECT df.start({graph}, %s)", [label]).fetchone()
+        assert row is not None
+        return str(row[0])
+
+
+def until(database: Database, instance_id: str, waits_for: str) -> None:
+    """Returns when a workflow waits for this."""
+    with database.admin() as admin:
+        found = "SELECT waits_for FROM df.waiting(%s)"
+        wait_until(lambda: (waits_for,) in admin.execute(found, [instance_id]).fetchall(), 60, waits_for)
+
+
+def has(database: Database, instance_id: str, status: str) -> None:
+    """Returns when a workflow has this status."""
+    with database.admin() as admin:
+        found = "SELECT status FROM df.instances WHERE id = %s"
+        try:
+            wait_until(lambda: admin.execute(found, [instance_id]).fetchone() == (status,), 60, status)
+        except AssertionError as late:
+            raise AssertionError(history(admin, instance_id)) from late
+
+
+def signals(database: Database, instance_id: str, name: str, text: str = "") -> None:
+    """Send a signal."""
+    with database.connect("alice") as alice:
+        alice.execute("SELECT df.signal(%s, %s, %s)", [instance_id, name, text])
+
+
+def worker(children: Nursery, database: Database, proxy: Proxy) -> Child:
+    """A worker that reaches the server by an address that may come to mean another server."""
+    return children.start(proxy.dsn(database.dsn(WORKER)), proxy.dsn(database.role_dsn), **QUICK)
+
+
+def leads_to(proxy: Proxy, server: Server) -> None:
+    """The address is that of another server from now on."""
+    proxy._host, proxy._port = str(server.socket_directory), server.port
+    proxy.cut()
+
+
+def instant(database: Database, server: Server, workers: list[Child], name: str) -> Instant:
+    """Bring workflows to known places, and name the instant. Workers are frozen for it, so that one is unclaimed."""
+    waiting = start(database, f"{effect('a')} ~> df.wait_for_signal('go') ~> {effect('z')}")
+    sleeping = start(database, f"{effect('a')} ~> df.sleep(3) ~> {effect('z')}")
+    until(database, waiting, "signal")
+    running = start(database, f"{effect('a')} ~> {SLOW} ~> {effect('z')}")
+    until(database, running, "running")
+    until(database, sleeping, "timer")
+    for child in workers:
+        child.send(signal.SIGSTOP)
+    unclaimed = start(database, effect("z"))
+    mark(server, name)
+    for child in workers:
+        child.send(signal.SIGCONT)
+    return Instant(running, waiting, sleeping, unclaimed)
+
+
+def check_instant(admin: psycopg.Connection[Any], then: Instant) -> None:
+    """Data and workflows are of one instant, and it is the right one."""
+    assert admin.execute(UNRECORDED).fetchall() == []
+    assert effects(admin, then.running) in ({}, {"a": 1})
+    assert effects(admin, then.waiting) == effects(admin, then.sleeping) == {"a": 1}
+    assert effects(admin, then.unclaimed) == {}
+    pending = "SELECT status, head_seq FROM df_engine.instances WHERE instance_id = %s"
+    assert admin.execute(pending, [then.unclaimed]).fetchone() == ("pending", 1)
+    check_invariants(admin, [row[0] for row in admin.execute("SELECT instance_id FROM df_engine.instances")])
+
+
+def end_all(database: Database, then: Instant) -> None:
+    """Give the workflows what they wait for, and see them end with each effect there once."""
+    signals(database, then.waiting, "go")
+    for instance_id in (then.running, then.waiting, then.sleeping, then.unclaimed):
+        has(database, instance_id, "completed")
+    with database.admin() as admin:
+        assert effects(admin, then.running) == {"a": 1, "slow": 1, "z": 1}
+        assert effects(admin, then.waiting) == effects(admin, then.sleeping) == {"a": 1, "z": 1}
+        assert effects(admin, then.unclaimed) == {"z": 1}
+
+
+def done(database: Database) -> int:
+    """How many steps have been completed."""
+    with database.admin() as admin:
+        row = admin.execute("SELECT count(*) FROM df_engine.history WHERE kind = 'ActivityCompleted'").fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@pytest.mark.timeout(300)
+def test_restore_to_an_instant_under_load(place: Site, primary: Server, children: Nursery) -> None:
+    """Workers that were alive then live on: the address leads them to the restored server, and they go on there."""
+    database = database_of(primary)
+    load = Traffic(database, SEED)
+    load.prepare()
+    with proxied(database.dsn(WORKER)) as proxy:
+        workers = [worker(children, database, proxy) for _ in range(2)]
+        listener = start(database, LISTENS)
+        load.begin()
+        wait_until(lambda: done(database) > 30, 60, "work before the backup")
+        backup = place.backup(primary, "backup")
+        wait_until(lambda: done(database) > 100, 60, "work after the backup")
+        until(database, listener, "signal")
+        then = instant(database, primary, workers, "the instant")
+        before = done(database)
+        signals(database, listener, "x", "old")
+        end_all(database, then)
+        wait_until(lambda: done(database) > before + 100, 60, "work after the instant")
+        load.end()
+        archived(primary)
+        primary.kill()
+
+        server = place.restored(backup, "restored", {"recovery_target_name": "the instant"})
+        load.database = database = database_of(server)
+        with database.admin() as admin:
+            check_instant(admin, then)
+        lost, kept = len(missing(load)), done(database)
+        leads_to(proxy, server)
+        signals(database, listener, "x", "new")
+        signals(database, listener, "y")
+        end_all(database, then)
+        has(database, listener, "completed")
+        ends = settle(database)
+        print(f"seed {SEED}: {lost} starts undone, {done(database) - kept} steps done since: {ends}")
+        with database.admin() as admin:
+            assert effects(admin, listener) == {"new": 1}
+            assert admin.execute(UNRECORDED).fetchall() == []
+        assert lost > 0
+        assert all(child.alive for child in workers)
