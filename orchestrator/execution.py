@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +32,8 @@ from perdure.orchestrator.nodes.sql import Sql
 from perdure.orchestrator.nodes.timer import Schedule, Sleep, after
 from perdure.orchestrator.scopes import Scope, awaited_by
 from perdure.orchestrator.substitution import referenced_names
-from perdure.orchestrator.values import Broken, Failed, Outcome, Value, failed
+from perdure.orchestrator.turn import Activity, Turn
+from perdure.orchestrator.values import Broken, Failed, Outcome, Value, failed, restored, saved
 
 INTERPRETER = 1
 ITERATIONS_PER_TURN = 100
@@ -56,34 +56,6 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-@dataclass(slots=True)
-class Activity:
-    """A step to run: where its outcome belongs, its template, and the results that the template looks at.
-
-    ``join`` names the JOIN for which its success is one branch less and nothing else (see ``awaited_by``).
-    """
-
-    seq: int
-    node: Node
-    kind: str
-    text: str
-    names: dict[str, Any]
-    join: str | None = None
-
-
-@dataclass(slots=True)
-class Turn:
-    """What a turn decided. It is committed whole or not at all."""
-
-    events: list[tuple[str, Payload]] = field(default_factory=list)
-    activities: list[Activity] = field(default_factory=list)
-    timers: dict[int, datetime] = field(default_factory=dict)
-    awaited: dict[int, Payload] = field(default_factory=dict)
-    dropped: list[int] = field(default_factory=list)
-    status: str = "running"
-    next_started: Payload | None = None
-
-
 class Execution:
     """The folded state of one execution. Not safe for two threads at once."""
 
@@ -104,7 +76,7 @@ class Execution:
         self.awaiting: dict[str, dict[int, Wait]] = {}
         self.root = Scope(graph.root, None, None, 0, "")
         self.root.generation = execution_id
-        self.root.names = {name: _value(saved) for name, saved in started.get("names", {}).items()}
+        self.root.names = {name: restored(found) for name, found in started.get("names", {}).items()}
         for name, ref in started.get("signals", ()):
             self.mailbox.setdefault(name, deque()).append(Value(ref))
         self.fresh = True
@@ -256,7 +228,7 @@ class Execution:
         self.emit(kind, data)
 
     def _continue(self) -> None:
-        names = {name: _saved(value) for name, value in self.root.names.items()}
+        names = {name: saved(value) for name, value in self.root.names.items()}
         waiting = [[name, value.ref] for name, values in self.mailbox.items() for value in values]
         started = {k: v for k, v in self.started.items() if k not in ("names", "signals")}
         self._turn.next_started = {**started, "names": names, "signals": waiting}
@@ -425,11 +397,3 @@ class Execution:
         """False when a loop has gone round often enough for one turn."""
         self._iterations += 1
         return self._iterations < ITERATIONS_PER_TURN
-
-
-def _saved(value: Value) -> list[Any]:
-    return [value.ref, value.truth, value.rows]
-
-
-def _value(saved: list[Any]) -> Value:
-    return Value(saved[0], bool(saved[1]), saved[2])

@@ -10,10 +10,10 @@ from perdure.eventstore import events as ev
 from perdure.eventstore.engine import new_token
 from perdure.eventstore.events import Event, activity_completed
 from perdure.instances import Entry
-from perdure.orchestrator.execution import Activity, Turn
 from perdure.orchestrator.foresight import foreseeable
 from perdure.orchestrator.substitution import result_rows
 from perdure.orchestrator.truth import is_true
+from perdure.orchestrator.turn import Activity, Turn
 from perdure.work import Lease, activity_input, encoded, lane_of
 
 

@@ -16,7 +16,8 @@ import psycopg
 from perdure.activities.failures import ActivityError, Failure
 from perdure.activities.http import TransientAnswer
 from perdure.activities.retry import next_delay
-from perdure.activities.sql import EMPTY, StatementError, StepSession, returns_no_rows
+from perdure.activities.sql import EMPTY, StepSession
+from perdure.activities.statements import StatementError, returns_no_rows
 from perdure.eventstore import codec
 from perdure.eventstore import events as ev
 from perdure.eventstore.engine import Answer, Engine, new_token, token_hash

@@ -13,7 +13,8 @@ from perdure.eventstore import codec
 from perdure.eventstore.engine import Answer, Engine, Loaded, new_token, token_hash
 from perdure.fanout import Fanouts
 from perdure.instances import EMPTY, Entry, Instances
-from perdure.orchestrator.execution import Execution, Turn
+from perdure.orchestrator.execution import Execution
+from perdure.orchestrator.turn import Turn
 from perdure.registry import Registry
 from perdure.work import Following, Lease, Pending, activity_input, encoded, lane_of
 

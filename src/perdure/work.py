@@ -11,7 +11,7 @@ from perdure.eventstore import codec
 from perdure.eventstore.engine import Claimed
 from perdure.eventstore.events import Event
 from perdure.instances import Entry, system_variables
-from perdure.orchestrator.execution import Activity
+from perdure.orchestrator.turn import Activity
 
 
 class Fact(NamedTuple):

@@ -11,10 +11,11 @@ from perdure.eventstore import codec
 from perdure.eventstore import events as ev
 from perdure.eventstore.events import Event
 from perdure.orchestrator.errors import NondeterminismError
-from perdure.orchestrator.execution import STEPS, Execution, Turn
+from perdure.orchestrator.execution import STEPS, Execution
 from perdure.orchestrator.foresight import foreseeable
 from perdure.orchestrator.replay import replay
 from perdure.orchestrator.scopes import awaited_by
+from perdure.orchestrator.turn import Turn
 from stories import Run, check_every_cut, check_replay, check_rules, fingerprint, through_json
 from wild import Wild
 

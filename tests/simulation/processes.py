@@ -14,7 +14,7 @@ import psycopg
 
 from perdure import backlog, fanout, instances, keeper, plan, registry, steps, turns, work, worker
 from perdure.activities.failures import Failure
-from perdure.activities.sql import StatementError
+from perdure.activities.statements import StatementError
 from perdure.eventstore import engine
 from perdure.eventstore.engine import Engine
 from perdure.eventstore.errors import NotRegistered
