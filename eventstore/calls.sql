@@ -37,6 +37,9 @@ SELECT df_engine.park_v1(%s, %s, %s::pg_catalog.int2, %s, %s)
 -- name: beat
 SELECT instance_id, seq, token_hash FROM df_engine.beat_v1(%s, %s, %s)
 
+-- name: alive
+SELECT df_engine.alive_v1(%s, %s, %s)
+
 -- name: reap
 SELECT df_engine.reap_v1(%s, %s)
 

@@ -53,12 +53,12 @@ class Busy(InstallError):
     """Somebody's transaction stands in the way for too long; nothing was changed."""
 
 
-def take(connection: Connection, patience: float = PATIENCE) -> None:
+def take(connection: Connection) -> None:
     """Lock every table and view of the engine until the end of the transaction.
 
-    Tries for ``patience`` seconds; sessions of others wait for 1.5 s at most for each try. Raises ``Busy``.
+    Tries for ``PATIENCE`` seconds; sessions of others wait for 1.5 s at most for each try. Raises ``Busy``.
     """
-    until = time.monotonic() + patience
+    until = time.monotonic() + PATIENCE
     held_throughout: set[tuple[int, str]] | None = None
     for wait in itertools.cycle(_WAITS):
         if _taken(connection, wait):
@@ -66,7 +66,7 @@ def take(connection: Connection, patience: float = PATIENCE) -> None:
         holders = {(int(pid), str(user)) for pid, user in connection.exec_driver_sql(_HOLDERS)}
         held_throughout = holders if held_throughout is None else held_throughout & holders
         if time.monotonic() > until:
-            raise Busy(_sentence(held_throughout, patience))
+            raise Busy(_sentence(held_throughout))
         time.sleep(random.uniform(*_PAUSE))
 
 
@@ -87,9 +87,9 @@ def _taken(connection: Connection, wait: str) -> bool:
     return True
 
 
-def _sentence(holders: set[tuple[int, str]], patience: float) -> str:
+def _sentence(holders: set[tuple[int, str]]) -> str:
     who = ", ".join(f"process {pid} of {user}" for pid, user in sorted(holders)) or "others, in turn"
     return (
-        f"transactions that are open kept their locks for {patience:.0f} s ({who}): end them or wait for their end, "
+        f"transactions that are open kept their locks for {PATIENCE:.0f} s ({who}): end them or wait for their end, "
         "and migrate again"
     )

@@ -16,6 +16,7 @@ from perdure.eventstore.connections import CONTROL_OPTIONS, Link, connect
 from perdure.eventstore.engine import Engine
 from perdure.eventstore.errors import NotRegistered
 from perdure.eventstore.watch import NoAnswer
+from perdure.pace import Pace
 from perdure.registry import Registry, Running
 from perdure.sessions import Sessions
 from perdure.settings import Settings
@@ -23,6 +24,7 @@ from perdure.settings import Settings
 log = logging.getLogger("perdure")
 
 LEAST_SILENCE = 5.0
+TIMES, LONGEST = 40.0, 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,9 @@ class Keeper:
         self._backlog = backlog
         self._signals = signals
         self._watch = engine.connections.watch
+        self._listing = Pace(TIMES, LONGEST)
+        self._reaping = Pace(TIMES, LONGEST)
+        self._wanted = False
 
     def run(self) -> None:
         """Beat until the process ends."""
@@ -62,15 +67,16 @@ class Keeper:
         suspects: set[bytes] = set()
         beats = 0
         while True:
-            self._signals.compare.wait(interval)
+            self._signals.compare.wait(min(interval, self._until_wanted()))
+            self._wanted = self._wanted or self._signals.compare.is_set()
             self._signals.compare.clear()
             try:
                 if connection is None or connection.closed:
                     connection = self._connect()
-                suspects = self._beat(connection, suspects)
+                suspects = self._compare(connection, suspects)
                 self._release_aged(connection)
                 beats += 1
-                if self._ask(connection, "reap")[0][0]:
+                if self._reap(connection):
                     self._signals.wakeup.set()
                     beats = 0
                 if beats % 8 == 0:
@@ -86,6 +92,30 @@ class Keeper:
                 if connection is not None:
                     connection.close()
                 time.sleep(0.1)
+
+    def _until_wanted(self) -> float:
+        """When somebody wants the leases compared: in how many seconds that may be done."""
+        return max(self._listing.until(time.monotonic()), 0.01) if self._wanted else self._settings.lease_seconds
+
+    def _compare(self, connection: Link, suspects: set[bytes]) -> set[bytes]:
+        """Beat, and compare leases unless that took long a moment ago: while an old snapshot is held, it may."""
+        began = time.monotonic()
+        if self._listing.until(began) > 0:
+            self._ask(connection, "alive", self._signals.stopping.is_set())
+            return suspects
+        suspects = self._beat(connection, suspects)
+        self._listing.took(began, time.monotonic())
+        self._wanted = False
+        return suspects
+
+    def _reap(self, connection: Link) -> bool:
+        """Take over from the dead, as seldom as it is dear; true when something was taken."""
+        began = time.monotonic()
+        if self._reaping.until(began) > 0:
+            return False
+        taken = bool(self._ask(connection, "reap")[0][0])
+        self._reaping.took(began, time.monotonic())
+        return taken
 
     def _ask(self, connection: Link, name: str, *arguments: Any) -> list[Any]:
         """A call that is answered before the leases are over. Raises NoAnswer if not."""

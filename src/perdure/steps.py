@@ -148,6 +148,9 @@ class Steps:
                 raise ActivityError(Failure(self._overdue()))
             if lease.kind == "value":
                 return self._value(lease)
+            if self._held(lease):
+                self._put_back(lease, BLOCKED_DELAY)
+                return None
             if lease.kind.startswith("http"):
                 return self._request(lease, running)
             return self._sql(lease, running)
@@ -168,6 +171,14 @@ class Steps:
         except Crowded:
             self._put_back(lease, CROWDED_DELAY * (0.5 + random.random()))
             return None
+
+    def _held(self, lease: Lease) -> bool:
+        """Whether this step reaches outside the database and has to wait (`perdure fence`), asked as late as can be.
+
+        A claim gives out no such step while they are held; this one may have been claimed before, or follow another.
+        """
+        outside = lease.kind.startswith("http") or lease.database not in (None, self._sessions.home)
+        return outside and bool(self._engine.hello().get("hold_outbound"))
 
     def _overdue(self) -> str:
         settings = self._engine.hello()

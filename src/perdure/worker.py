@@ -35,7 +35,9 @@ from perdure.fanout import Fanouts
 from perdure.httpsteps import HttpSteps
 from perdure.instances import Instances
 from perdure.keeper import Keeper, Signals
+from perdure.marks import Marks
 from perdure.orchestrator.execution import INTERPRETER
+from perdure.pace import Pace
 from perdure.registry import Registry
 from perdure.sessions import Sessions
 from perdure.settings import Settings
@@ -52,6 +54,7 @@ DRAIN_SECONDS = 30.0
 REST = 0.5
 SETTINGS_SECONDS = 5.0
 WAKE_SECONDS = 0.005
+IDLE_TIMES, IDLE_SECONDS = 20.0, 10.0
 
 
 class Worker:
@@ -73,6 +76,9 @@ class Worker:
         self._lock = threading.Lock()
         self._alarms: list[float] = []
         self._prune_seconds = 60.0
+        self._capped = False
+        self.marks = Marks()
+        self._idling = Pace(IDLE_TIMES, IDLE_SECONDS)
         self.http = http
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -139,6 +145,8 @@ class Worker:
         self.steps.max_result_bytes = int(hello["max_result_bytes"])
         self.steps.retry_total_seconds = float(hello["retry_total_seconds"])
         self._prune_seconds = float(hello["reconcile_interval"])
+        # Where steps are counted over all workers, a claim may leave some without saying so: no mark is right.
+        self._capped = int(hello["max_user_connections"]) > 0
 
     def _register(self) -> None:
         settings = self.settings
@@ -202,8 +210,7 @@ class Worker:
 
     def _dispatch(self) -> None:
         idle = False
-        full_at = claimed_at = 0.0
-        mark = 0
+        claimed_at = 0.0
         while not self.stopping.is_set():
             self.wakeup.clear()
             try:
@@ -211,26 +218,22 @@ class Worker:
                     self.wakeup.wait(BUSY_CLAIM_SECONDS)
                     continue
                 claimed_at = time.monotonic()
-                full = time.monotonic() >= full_at
-                if full:
-                    full_at = time.monotonic() + min(1.0, self.settings.poll_seconds)
-                claimed, wanted = self._claim(0 if full else mark, full)
-                if full:
-                    mark = min((task.task_no for task in claimed), default=0)
+                full = self.marks.until_full(claimed_at) <= 0
+                claimed, wanted = self._claim(full)
                 self._begin(claimed)
                 if len(claimed) >= wanted > 0:
-                    if idle:
+                    if idle and self._idling.until(time.monotonic()) <= 0:
                         self.engine.mine("idle", False)
                         idle = False
                     continue
                 if claimed:
                     continue
                 pause = self.settings.poll_seconds
-                if not idle and self.backlog.free()[0] > 0:
+                if not full:
+                    pause = min(pause, self.marks.until_full(time.monotonic()))
+                elif not idle and self.backlog.free()[0] > 0:
                     idle = True
-                    due = self.engine.mine("idle", True)[0][0]
-                    if due is not None:
-                        self._alarm(due)
+                    self._say_idle()
                     continue
                 self.wakeup.wait(self._until_alarm(pause))
             except NotRegistered:
@@ -243,6 +246,14 @@ class Worker:
                     exc_info=not isinstance(error, psycopg.Error),
                 )
                 self.stopping.wait(REST)
+
+    def _say_idle(self) -> None:
+        """Who leaves work from now on will notify; and when there is something to do again without that."""
+        began = time.monotonic()
+        due = self.engine.mine("idle", True)[0][0]
+        self._idling.took(began, time.monotonic())
+        if due is not None:
+            self._alarm(due)
 
     def _alarm(self, seconds: float) -> None:
         """A timer that this worker set, or found when it became idle, is due then. Others' are found by polling."""
@@ -261,15 +272,19 @@ class Worker:
                 pause = min(pause, self._alarms[0] - now)
         return pause
 
-    def _claim(self, mark: int, full: bool) -> tuple[list[Claimed], int]:
+    def _claim(self, full: bool) -> tuple[list[Claimed], int]:
         steps, http = self.backlog.free()
         turns = max(LEAST_TURNS, min(TURNS_PER_CLAIM, self.backlog.room_for_turns()))
+        asked = {lane: most for lane, most in (("turn", turns), ("sql", steps), ("http", http)) if most > 0}
+        mark = 0 if full or self._capped else self.marks.lowest(asked)
+        began = time.monotonic()
         self.signals.claiming.set()
         try:
             self.backlog.claim_begins()
             claimed = self.engine.claim(turns, steps, http, mark, full, self.sessions.blocked())
         finally:
             self.signals.claiming.clear()
+        self.marks.claimed(began, time.monotonic(), full, asked, claimed)
         return claimed, turns
 
     def _begin(self, claimed: list[Claimed]) -> None:
@@ -301,6 +316,7 @@ class Worker:
         self.registry.stop_all()
         self.backlog.clear()
         self.instances.clear()
+        self.marks = Marks()  # the numbers begin anew where the database was restored
         try:
             self._register()
         except psycopg.Error as error:

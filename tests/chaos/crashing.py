@@ -86,7 +86,7 @@ def run_scenario(at: Stage, scenario: Scenario, fault: Fault | None = None) -> O
             instance_id = str(row[0])
             try:
                 if scenario.act is not None:
-                    scenario.act(alice, instance_id)
+                    scenario.act(admin if scenario.by_superuser else alice, instance_id)
                 wait_until(lambda: _ended(admin, instance_id), PATIENCE, "the end")
             except AssertionError as error:
                 logs = "".join(child.log for child in [first, *others])

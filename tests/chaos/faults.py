@@ -38,6 +38,13 @@ def _ended(admin: psycopg.Connection[Any]) -> int:
     return int(row[0])
 
 
+def failed_attempts(database: Database) -> list[str]:
+    """What the history says of attempts that failed, but for those that the load's workflows fail on purpose."""
+    with database.admin() as admin:
+        query = "SELECT payload FROM df_engine.history WHERE kind = 'ActivityAttemptFailed' AND payload NOT LIKE %s"
+        return [str(payload) for (payload,) in admin.execute(query, ["%not now%"])]
+
+
 def prepared(server: Server) -> Database:
     """A database with the schema on a server that the test has made."""
     cluster = Cluster(server.dsn(), server=server)

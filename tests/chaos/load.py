@@ -218,14 +218,17 @@ def _wrong_ends(admin: psycopg.Connection[Any], load: Load, rows: list[tuple[str
         effects.setdefault(instance_id, {})[step] = count, keys
     wrong = dict.fromkeys(effects.keys() - {row[0] for row in rows}, "effects of nobody")
     for instance_id, label, status in rows:
-        words = _wrong_end(ALL[label], status, load.cancelled.get(instance_id), effects[instance_id])
+        words = wrong_end(ALL[label], status, load.cancelled.get(instance_id), effects[instance_id])
         if words:
             wrong[instance_id] = f"{label}: {words}"
     return wrong
 
 
-def _wrong_end(scenario: Scenario, status: str, promised: str | None, effects: dict[str, tuple[int, int]]) -> list[str]:
-    """``promised``: the status that was read after a cancel, None where there was none."""
+def wrong_end(scenario: Scenario, status: str, promised: str | None, effects: dict[str, tuple[int, int]]) -> list[str]:
+    """What is wrong with an instance that has ended, given how often each step took effect and under how many keys.
+
+    ``promised``: the status that was read after a cancel, None where there was none.
+    """
     wrong = []
     if status != scenario.status and not (status == "cancelled" and promised is not None):
         wrong.append(f"{status} instead of {scenario.status}")

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from chaos.crashing import QUICK
-from chaos.load import Load, probe, settle
+from chaos.load import Load, probe, settle, wrong_end
 from chaos.nursery import Child, Nursery, nursery
 from chaos.receiver import receiver
+from chaos.scenarios import BY_NAME
 from chaos.wire import proxied
 from cluster import WORKER, Cluster, Database, Workers, copy_template, drop_database, make_template, own_server
 from perdure.server import Server
@@ -50,6 +51,28 @@ def load(database: Database) -> Load:
 
 def start(children: Nursery, database: Database, **more: Any) -> Child:
     return children.start(database.dsn(WORKER), database.role_dsn, **{**QUICK, "log_level": "error", **more})
+
+
+@pytest.mark.parametrize(
+    ("status", "promised", "effects", "wrong"),
+    [
+        ("completed", None, {"a": (1, 1), "b": (1, 1), "c": (1, 1)}, False),
+        ("cancelled", "cancelled", {"a": (1, 1)}, False),
+        ("completed", "completed", {"a": (1, 1), "b": (1, 1), "c": (1, 1)}, False),
+        ("completed", None, {"a": (1, 1), "c": (1, 1)}, True),  # lost
+        ("completed", None, {"a": (2, 1), "b": (1, 1), "c": (1, 1)}, True),  # doubled, by one step
+        ("completed", None, {"a": (2, 2), "b": (1, 1), "c": (1, 1)}, True),  # doubled, by two
+        ("cancelled", "cancelled", {"a": (2, 2)}, True),
+        ("cancelled", None, {"a": (1, 1)}, True),  # by nobody
+        ("completed", "cancelled", {"a": (1, 1), "b": (1, 1), "c": (1, 1)}, True),  # went on after its end
+        ("failed", None, {"a": (1, 1)}, True),
+        ("completed", None, {"a": (1, 1), "b": (1, 1), "c": (1, 1), "d": (1, 1)}, True),
+    ],
+)
+def test_the_count_can_fail(
+    status: str, promised: str | None, effects: dict[str, tuple[int, int]], wrong: bool
+) -> None:
+    assert bool(wrong_end(BY_NAME["sequence"], status, promised, effects)) == wrong
 
 
 @dataclass(slots=True)

@@ -20,13 +20,14 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from chaos.wire import Proxy
 from cluster import SERVER_OPTIONS, Cluster, Database, make_template
 from perdure import binaries
 from perdure.binaries import Account, Binaries, NoPostgres
 from perdure.server import Server
 from waiting import wait_until
 
-NAME = "shop"
+TEMPLATE = "template_of_shops"
 _BY_HAND = {"postmaster.pid", "postmaster.opts"}  # of the running server, no part of a backup
 
 
@@ -45,12 +46,12 @@ class Site:
         return self.folder / "archive"
 
     def primary(self) -> Server:
-        """A running server that archives its WAL, with a database ``shop`` that has the schema."""
+        """A running server that archives its WAL, with a database to copy that has the schema."""
         server = self.server(
             "primary", archive_mode="on", archive_command=f"test ! -f {self.archive}/%f && cp %p {self.archive}/%f"
         )
         server.start()
-        make_template(Cluster(server.dsn(), server=server), NAME)
+        make_template(Cluster(server.dsn(), server=server), TEMPLATE)
         return server
 
     def server(self, name: str, **options: str) -> Server:
@@ -202,6 +203,13 @@ def synchronous(primary: Server, name: str) -> None:
         wait_until(lambda: admin.execute(state, [name]).fetchone() == ("sync",), 60, f"{name} to be synchronous")
 
 
+def alone(primary: Server) -> None:
+    """From now on commits wait for no standby."""
+    with psycopg.connect(primary.dsn(), autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        admin.execute("SELECT pg_reload_conf()")
+
+
 def promote(server: Server) -> float:
     """Make a standby the primary; the moment (monotonic) at which it was one."""
     with psycopg.connect(server.dsn(), autocommit=True) as admin:
@@ -209,15 +217,21 @@ def promote(server: Server) -> float:
     return time.monotonic()
 
 
-def database_of(server: Server) -> Database:
-    """The shop on this server."""
-    return Database(Cluster(server.dsn(), server=server), NAME)
+def database_of(server: Server, name: str) -> Database:
+    """A database of this server."""
+    return Database(Cluster(server.dsn(), server=server), name)
 
 
-def database_of_either(*servers: Server) -> Database:
-    """The shop on whichever of these servers takes writes, as one connection string with several hosts."""
+def database_of_either(name: str, *servers: Server) -> Database:
+    """A database of whichever of these servers takes writes, as one connection string with several hosts."""
     parts: dict[str, Any] = conninfo_to_dict(servers[0].dsn())
     hosts = ",".join(str(server.socket_directory) for server in servers)
     ports = ",".join(str(server.port) for server in servers)
     dsn = make_conninfo("", **{**parts, "host": hosts, "port": ports, "target_session_attrs": "read-write"})
-    return Database(Cluster(dsn), NAME)
+    return Database(Cluster(dsn), name)
+
+
+def leads_to(proxy: Proxy, server: Server) -> None:
+    """The address is that of another server from now on."""
+    proxy._host, proxy._port = str(server.socket_directory), server.port
+    proxy.cut()

@@ -10,15 +10,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from chaos.checks import check_invariants, history
+from chaos.checks import check_invariants
 from chaos.crashing import QUICK
 from chaos.nursery import Child, Nursery
 from chaos.scenarios import effect, effects
 from chaos.wire import Proxy, proxied
 from cluster import WORKER, Database
 from perdure.server import Server
-from recovery.servers import Site, archived, database_of, mark
-from recovery.traffic import Traffic, missing, settle
+from recovery.servers import Site, archived, database_of, leads_to, mark
+from recovery.traffic import Traffic, done, missing, settle
+from recovery.workflows import has, signals, start, until
 from waiting import wait_until
 
 SEED = int(os.environ.get("PERDURE_SEED", "1"))
@@ -44,46 +45,9 @@ class Instant:
     unclaimed: str
 
 
-def start(database: Database, graph: str, label: str = "probe") -> str:
-    """A workflow of alice."""
-    with database.connect("alice") as alice:
-        row = alice.execute(f"SELECT df.start({graph}, %s)", [label]).fetchone()
-        assert row is not None
-        return str(row[0])
-
-
-def until(database: Database, instance_id: str, waits_for: str) -> None:
-    """Returns when a workflow waits for this."""
-    with database.admin() as admin:
-        found = "SELECT waits_for FROM df.waiting(%s)"
-        wait_until(lambda: (waits_for,) in admin.execute(found, [instance_id]).fetchall(), 60, waits_for)
-
-
-def has(database: Database, instance_id: str, status: str) -> None:
-    """Returns when a workflow has this status."""
-    with database.admin() as admin:
-        found = "SELECT status FROM df.instances WHERE id = %s"
-        try:
-            wait_until(lambda: admin.execute(found, [instance_id]).fetchone() == (status,), 60, status)
-        except AssertionError as late:
-            raise AssertionError(history(admin, instance_id)) from late
-
-
-def signals(database: Database, instance_id: str, name: str, text: str = "") -> None:
-    """Send a signal."""
-    with database.connect("alice") as alice:
-        alice.execute("SELECT df.signal(%s, %s, %s)", [instance_id, name, text])
-
-
 def worker(children: Nursery, database: Database, proxy: Proxy) -> Child:
     """A worker that reaches the server by an address that may come to mean another server."""
     return children.start(proxy.dsn(database.dsn(WORKER)), proxy.dsn(database.role_dsn), **QUICK)
-
-
-def leads_to(proxy: Proxy, server: Server) -> None:
-    """The address is that of another server from now on."""
-    proxy._host, proxy._port = str(server.socket_directory), server.port
-    proxy.cut()
 
 
 def instant(database: Database, server: Server, workers: list[Child], name: str) -> Instant:
@@ -125,18 +89,10 @@ def end_all(database: Database, then: Instant) -> None:
         assert effects(admin, then.unclaimed) == {"z": 1}
 
 
-def done(database: Database) -> int:
-    """How many steps have been completed."""
-    with database.admin() as admin:
-        row = admin.execute("SELECT count(*) FROM df_engine.history WHERE kind = 'ActivityCompleted'").fetchone()
-        assert row is not None
-        return int(row[0])
-
-
 @pytest.mark.timeout(300)
-def test_restore_to_an_instant_under_load(place: Site, primary: Server, children: Nursery) -> None:
+def test_restore_to_an_instant_under_load(place: Site, primary: Server, shop: Database, children: Nursery) -> None:
     """Workers that were alive then live on: the address leads them to the restored server, and they go on there."""
-    database = database_of(primary)
+    database = shop
     load = Traffic(database, SEED)
     load.prepare()
     with proxied(database.dsn(WORKER)) as proxy:
@@ -154,10 +110,10 @@ def test_restore_to_an_instant_under_load(place: Site, primary: Server, children
         wait_until(lambda: done(database) > before + 100, 60, "work after the instant")
         load.end()
         archived(primary)
-        primary.kill()
+        proxy.cut()
 
         server = place.restored(backup, "restored", {"recovery_target_name": "the instant"})
-        load.database = database = database_of(server)
+        load.database = database = database_of(server, shop.name)
         with database.admin() as admin:
             check_instant(admin, then)
         lost, kept = len(missing(load)), done(database)

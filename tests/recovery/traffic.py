@@ -13,6 +13,7 @@ import psycopg
 from chaos.checks import check_invariants, check_scenario, history
 from chaos.scenarios import BY_NAME, TABLES, Scenario
 from cluster import OWNER, Database
+from recovery.workflows import has
 from waiting import wait_until
 
 MIX = ("sequence", "results", "if", "if_rows", "join", "race", "root loop", "loop", "sleep", "signals", "retry")
@@ -76,6 +77,14 @@ class Traffic:
             self.started[row[0]] = scenario
 
 
+def done(database: Database) -> int:
+    """How many steps have been completed."""
+    with database.admin() as admin:
+        row = admin.execute("SELECT count(*) FROM df_engine.history WHERE kind = 'ActivityCompleted'").fetchone()
+        assert row is not None
+        return int(row[0])
+
+
 def missing(traffic: Traffic) -> set[str]:
     """What was acknowledged and is not there."""
     with traffic.database.admin() as admin:
@@ -99,3 +108,19 @@ def settle(database: Database) -> dict[str, int]:
                 check_scenario(admin, BY_NAME[label], instance_id)
                 ends[label] = ends.get(label, 0) + 1
         return ends
+
+
+def probe(database: Database) -> float:
+    """How many seconds a new workflow takes from now to its end. Asks again while no server takes it."""
+    began = time.monotonic()
+
+    def started() -> str | None:
+        try:
+            with database.connect("alice", connect_timeout=5) as alice:
+                row = alice.execute("SELECT df.start($$SELECT 1$$ ~> $$SELECT 2$$, 'probe')").fetchone()
+                return None if row is None else str(row[0])
+        except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction):
+            return None
+
+    has(database, str(wait_until(started, 60, "a server that takes a workflow")), "completed")
+    return time.monotonic() - began

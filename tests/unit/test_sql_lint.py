@@ -41,10 +41,10 @@ OTHER_PATHS = {
 }
 # SECURITY DEFINER, callable by everybody in the schema; what each asks for is said in schema/functions/security.sql.
 PUBLIC_DEFINERS = set(
-    "autocommit_v1 beat_v1 block_v1 bodies_v1 claim_v1 commit_turns_v1 complete_v1 dead_sessions_v1 "
-    "deregister_v1 fail_v1 finish_step_v1 finish_v1 forget_sessions_v1 hello_v1 http_policy_v1 idle_v1 "
-    "load_v1 observes park_v1 postpone_v1 prune_v1 reap_v1 release_v1 retake_v1 role_state_v1 secret_key_v1 secrets_v1 "
-    "session_v1 setting".split()
+    "alive_v1 autocommit_v1 beat_v1 block_v1 bodies_v1 claim_v1 commit_turns_v1 complete_v1 dead_sessions_v1 "
+    "deregister_v1 fail_v1 finish_step_v1 finish_v1 forget_sessions_v1 hello_v1 http_policy_v1 idle_v1 load_v1 "
+    "login_trouble_v1 observes park_v1 postpone_v1 prune_v1 reap_v1 release_v1 retake_v1 role_state_v1 "
+    "secret_key_v1 secrets_v1 session_v1 setting".split()
 )
 # Of df, not for everybody: granted by name, or refusing all but the owner as well.
 SENSITIVE = {"http", "http_multipart", "metrics", "grant_usage", "revoke_usage", "grant_worker", "revoke_worker",

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import perdure
-from cluster import clean_environment
+from cluster import OWNER, Database, WorkerProcess, clean_environment
 from perdure.schema import install
+from waiting import wait_until
 
 OLD, NEW = "0001", "0002"
 TABLES = """
@@ -51,30 +52,27 @@ def downgrade() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A copy of the package, in a folder that stands before the installed one in the path."""
+    """A copy of the package, in a folder that stands before the installed one in the path; None: the installed one."""
 
-    folder: Path
+    folder: Path | None
 
     @property
     def environment(self) -> dict[str, str]:
         """What makes a process run this release."""
-        return {"PYTHONPATH": str(self.folder)}
+        return {} if self.folder is None else {"PYTHONPATH": str(self.folder)}
 
     def perdure(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run its command to the end."""
-        return run(self.environment, *arguments, seconds=seconds)
+        return _run([sys.executable, "-m", "perdure", *arguments], self.environment, seconds)
 
     def python(self, program: str) -> subprocess.CompletedProcess[str]:
         """Run a line of Python with it."""
-        command = [sys.executable, "-c", program]
-        environment = clean_environment(self.environment)
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        return _run([sys.executable, "-c", program], self.environment, 120)
 
 
-def run(environment: dict[str, str], *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run ``perdure``, of the installed release where the environment names no other."""
+def _run(command: list[str], environment: dict[str, str], seconds: float) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "perdure", *arguments],
+        command,
         env=clean_environment(environment),
         capture_output=True,
         text=True,
@@ -85,7 +83,22 @@ def run(environment: dict[str, str], *arguments: str, seconds: float = 120) -> s
 
 def this_release(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command of the release under test."""
-    return run({}, *arguments)
+    return Release(None).perdure(*arguments)
+
+
+def upgraded(release: Release, database: Database) -> None:
+    """Migrate by a later release. Raises AssertionError."""
+    done = release.perdure("migrate", "--dsn", database.dsn(OWNER))
+    assert done.returncode == 0, done.stderr
+    assert f"revision {NEW} installed" in done.stdout
+
+
+def registered(database: Database, worker: WorkerProcess) -> WorkerProcess:
+    """Wait until a worker has said that it is there."""
+    query = "SELECT 1 FROM df_engine.workers WHERE pid = %s"
+    with database.admin() as admin:
+        wait_until(lambda: admin.execute(query, [worker.pid]).fetchone(), 60, f"a worker that registers: {worker.log}")
+    return worker
 
 
 def next_release(folder: Path, *, keeps_old_calls: bool = True) -> Release:

@@ -6,70 +6,19 @@ The next release is simulated (``upgrades.releases``); each release is run by it
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cluster import OWNER, WORKER, Database, WorkerProcess, Workers
+from cluster import OWNER, WORKER, Database, Workers
 from migrations.test_catalogue import catalogue
 from perdure.schema import migrate
-from upgrades.releases import NEW, OLD, Release, next_release, this_release
+from upgrades.releases import NEW, OLD, Release, registered, this_release, upgraded
 from waiting import eventually_status, wait_until
 
-WAITS = "SELECT df.start('SELECT 1' ~> df.wait_for_signal('go') ~> 'INSERT INTO effects VALUES (1)')"
+WAITS = "SELECT df.start('SELECT 1' ~> df.wait_for_signal('go') ~> 'INSERT INTO done VALUES (1)')"
 TURNS = "SELECT payload FROM df_engine.history WHERE instance_id = %s AND kind = 'TurnTaken' ORDER BY seq"
 TASKS = "SELECT worker_id, interpreter FROM df_engine.tasks WHERE instance_id = %s"
 QUICK = ("--poll-seconds", "0.5", "--slots", "2", "--http-slots", "1")
-
-
-@pytest.fixture(scope="session")
-def next_perdure(tmp_path_factory: pytest.TempPathFactory) -> Release:
-    """The next release, which keeps what this one's workers call."""
-    return next_release(tmp_path_factory.mktemp("next"))
-
-
-@pytest.fixture(scope="session")
-def later_perdure(tmp_path_factory: pytest.TempPathFactory) -> Release:
-    """A release that has dropped a function which this one's workers call."""
-    return next_release(tmp_path_factory.mktemp("later"), keeps_old_calls=False)
-
-
-@pytest.fixture
-def installed(empty_database: Database) -> Database:
-    """A database that this release has migrated, by its own command."""
-    done = this_release("migrate", "--dsn", empty_database.dsn(OWNER))
-    assert done.returncode == 0, done.stderr
-    with empty_database.connect(OWNER) as owner:
-        owner.execute("SELECT df.grant_usage('alice')")
-        owner.execute(f"SELECT df.grant_worker('{WORKER}')")
-    with empty_database.connect("alice") as alice:
-        alice.execute("CREATE TABLE effects (n integer)")
-    return empty_database
-
-
-@pytest.fixture
-def fleet(installed: Database, tmp_path: Path) -> Any:
-    running = Workers(installed, tmp_path)
-    try:
-        yield running
-    finally:
-        running.stop()
-        for worker in running.started:
-            print(f"--- {worker.log_path.name} (exit code {worker.process.returncode})\n{worker.log}")
-
-
-def upgraded(release: Release, database: Database) -> None:
-    done = release.perdure("migrate", "--dsn", database.dsn(OWNER))
-    assert done.returncode == 0, done.stderr
-    assert f"revision {NEW} installed" in done.stdout
-
-
-def registered(database: Database, worker: WorkerProcess) -> WorkerProcess:
-    query = "SELECT 1 FROM df_engine.workers WHERE pid = %s"
-    with database.admin() as admin:
-        wait_until(lambda: admin.execute(query, [worker.pid]).fetchone(), 60, f"a worker that registers: {worker.log}")
-    return worker
 
 
 def started(database: Database) -> str:
@@ -157,7 +106,7 @@ def test_mixed_fleet_shares_the_work_of_both(installed: Database, fleet: Workers
     assert [readings(installed, instance_id) for instance_id in before] == [{1}] * 5
     assert [readings(installed, instance_id) for instance_id in after] == [{2}] * 5
     with installed.connect("alice") as alice:
-        assert alice.execute("SELECT count(*) FROM effects").fetchone() == (10,)
+        assert alice.execute("SELECT count(*) FROM done").fetchone() == (10,)
     well(installed)
 
 
@@ -192,7 +141,7 @@ def test_old_worker_refuses_a_schema_that_has_dropped_its_calls(
         alice.execute("SELECT df.signal(%s, 'go')", [instance_id])
         registered(installed, fleet.start(*QUICK, env=later_perdure.environment))
         eventually_status(alice, instance_id, "completed", 60)
-        assert alice.execute("SELECT count(*) FROM effects").fetchone() == (1,)
+        assert alice.execute("SELECT count(*) FROM done").fetchone() == (1,)
     assert old.process.poll() is None
     well(installed)
 

@@ -47,8 +47,8 @@ DROP TRIGGER IF EXISTS on_ingress_worker ON df.ingress_workers;
 CREATE TRIGGER on_ingress_worker INSTEAD OF INSERT ON df.ingress_workers
     FOR EACH ROW EXECUTE FUNCTION df_engine.on_ingress_worker();
 
--- A beat: the row's time moves, dead workers' tasks go back to the queue, and the answer lists what is leased to the
--- caller. "gone" when the row is not there any more: the worker registers anew.
+-- A beat: the row's time moves, and the answer lists what is leased to the caller. Raises DF010 when the row is not there
+-- any more: the worker registers anew.
 CREATE OR REPLACE FUNCTION df_engine.beat_v1(_worker_id bigint, _key text, _draining boolean)
 RETURNS TABLE (instance_id text, seq integer, token_hash bytea)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -56,10 +56,19 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
 BEGIN
+    PERFORM df_engine.alive_v1(_worker_id, _key, _draining);
+    RETURN QUERY SELECT t.instance_id, t.seq, t.token_hash FROM df_engine.tasks t WHERE t.worker_id = _worker_id;
+END $$;
+
+-- A beat that lists nothing: while an old snapshot is held, the list costs what is dead in the index.
+CREATE OR REPLACE FUNCTION df_engine.alive_v1(_worker_id bigint, _key text, _draining boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+BEGIN
     UPDATE df_engine.workers w SET beat_at = clock_timestamp(), draining = _draining
         WHERE w.worker_id = (SELECT k.worker_id FROM df_engine.workers k WHERE k.worker_id = _worker_id
                              FOR NO KEY UPDATE SKIP LOCKED);
-    RETURN QUERY SELECT t.instance_id, t.seq, t.token_hash FROM df_engine.tasks t WHERE t.worker_id = _worker_id;
 END $$;
 
 -- "Idle": whoever leaves work now will notify. Answers in how many seconds the next timer or retry is due.
@@ -91,19 +100,28 @@ BEGIN
 END $$;
 
 -- Tasks of workers without a fresh beat (a missing row included) go back to the queue. An expired task whose row is
--- locked is skipped: its finish is committing.
+-- locked is skipped: its finish is committing. Tasks without a worker's row are looked for between the numbers of the
+-- workers that there are: the living ones' part of the index may be full of dead entries while an old snapshot is held.
 CREATE OR REPLACE FUNCTION df_engine.reap_v1(_worker_id bigint, _key text) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
     _dead bigint;
     _taken integer := 0;
     _n integer;
 BEGIN
-    FOR _dead IN SELECT DISTINCT t.worker_id FROM df_engine.tasks t
-                 WHERE t.worker_id IS NOT NULL AND (_w.serves_all OR t.owner = _w.login) AND NOT EXISTS (
-                     SELECT FROM df_engine.workers w WHERE w.worker_id = t.worker_id
-                       AND w.beat_at > clock_timestamp() - make_interval(secs => w.lease_seconds)) LOOP
+    FOR _dead IN SELECT w.worker_id FROM df_engine.workers w
+                 WHERE w.beat_at <= clock_timestamp() - make_interval(secs => w.lease_seconds)
+                 UNION
+                 SELECT t.worker_id
+                 FROM (SELECT lag(w.worker_id, 1, -1::bigint) OVER (ORDER BY w.worker_id) AS after, w.worker_id AS before
+                       FROM (SELECT k.worker_id FROM df_engine.workers k
+                             UNION ALL SELECT 9223372036854775807) w) gap
+                 CROSS JOIN LATERAL (
+                     SELECT k.worker_id FROM df_engine.tasks k
+                     WHERE k.worker_id > gap.after AND k.worker_id < gap.before
+                       AND (_w.serves_all OR k.owner = _w.login)
+                     ORDER BY k.worker_id LIMIT 1000) t LOOP -- a limit, so that each gap is looked at by itself
         WITH free AS (
             SELECT t.bucket, t.instance_id, t.seq FROM df_engine.tasks t
                 WHERE t.worker_id = _dead AND (_w.serves_all OR t.owner = _w.login) LIMIT 1000 FOR UPDATE SKIP LOCKED)
@@ -311,6 +329,7 @@ BEGIN
         'execution_acquire_timeout', df_engine.setting('execution_acquire_timeout')::integer,
         'reconcile_interval', df_engine.setting('reconcile_interval')::double precision,
         'retry_total_seconds', df_engine.setting('retry_total_seconds')::double precision,
+        'hold_outbound', df_engine.setting('hold_outbound') = 'on',
         'service', EXISTS (SELECT FROM df_engine.service_logins s WHERE s.login = quote_ident(session_user)::regrole)
                    OR (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user));
 END $$;

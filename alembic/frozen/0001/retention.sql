@@ -32,9 +32,10 @@ BEGIN
     END IF;
 END $$;
 
--- Clears away at most _most ended workflows, oldest first, with everything that belongs to them; answers how many rows that
--- were. One that somebody waits for stays until the wait has seen its end.
-CREATE OR REPLACE FUNCTION df_engine.prune_ended(_most integer, _owner regrole) RETURNS bigint
+-- Clears away at most _most ended workflows, oldest first, with everything that belongs to them, and no more than some tens
+-- of thousands of rows unless one has as many; how many rows that were, and whether there may be more to go. One that
+-- somebody waits for stays until the wait has seen its end.
+CREATE OR REPLACE FUNCTION df_engine.prune_batch(_most integer, _owner regrole, OUT rows bigint, OUT more boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _bound record;
@@ -42,19 +43,22 @@ DECLARE
     _ids text[];
     _table text;
     _n bigint;
-    _rows bigint := 0;
 BEGIN
     SELECT * INTO _bound FROM df_engine.retention_bound();
-    SELECT array_agg(g.bucket), array_agg(g.instance_id) INTO _buckets, _ids
-        FROM (SELECT i.bucket, i.instance_id
-              FROM df_engine.instances i
-              WHERE i.ended_at IS NOT NULL AND (i.ended_at, i.instance_id) <= (_bound.ended_at, _bound.instance_id)
-                AND (_owner IS NULL OR i.owner = _owner)
-                AND NOT EXISTS (SELECT FROM df_engine.instance_waits w
-                                WHERE w.target_bucket = i.bucket AND w.target_id = i.instance_id)
-              ORDER BY i.ended_at, i.instance_id LIMIT _most FOR UPDATE SKIP LOCKED) g;
+    SELECT array_agg(g.bucket) FILTER (WHERE g.before < 50000), array_agg(g.instance_id) FILTER (WHERE g.before < 50000),
+           count(*) = _most OR coalesce(bool_or(g.before >= 50000), false)
+        INTO _buckets, _ids, more
+        FROM (SELECT l.bucket, l.instance_id, sum(l.head_seq) OVER (ORDER BY l.ended_at, l.instance_id) - l.head_seq AS before
+              FROM (SELECT i.bucket, i.instance_id, i.ended_at, i.head_seq
+                    FROM df_engine.instances i
+                    WHERE i.ended_at IS NOT NULL AND (i.ended_at, i.instance_id) <= (_bound.ended_at, _bound.instance_id)
+                      AND (_owner IS NULL OR i.owner = _owner)
+                      AND NOT EXISTS (SELECT FROM df_engine.instance_waits w
+                                      WHERE w.target_bucket = i.bucket AND w.target_id = i.instance_id)
+                    ORDER BY i.ended_at, i.instance_id LIMIT _most FOR UPDATE SKIP LOCKED) l) g;
+    rows := 0;
     IF _ids IS NULL THEN
-        RETURN 0;
+        RETURN;
     END IF;
     PERFORM set_config('df_engine.pruning', 'on', true);
     -- The instance last: what is left over after an error could be found by it.
@@ -62,10 +66,15 @@ BEGIN
         EXECUTE format('DELETE FROM df_engine.%I t USING unnest($1, $2) AS g (bucket, instance_id)
                         WHERE t.bucket = g.bucket AND t.instance_id = g.instance_id', _table) USING _buckets, _ids;
         GET DIAGNOSTICS _n = ROW_COUNT;
-        _rows := _rows + _n;
+        rows := rows + _n;
     END LOOP;
     PERFORM set_config('df_engine.pruning', 'off', true);
-    RETURN _rows;
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.prune_ended(_most integer, _owner regrole) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT b.rows FROM df_engine.prune_batch(_most, _owner) b);
 END $$;
 
 -- Old iterations of loops at the root: all but the last 100 executions of what still runs. Results that the current
@@ -83,8 +92,7 @@ BEGIN
                   WHERE h.bucket = i.bucket AND h.instance_id = i.instance_id
                   ORDER BY h.execution_id LIMIT 1) o
               WHERE i.status IN ('pending', 'running') AND i.execution_id > 100 AND o.execution_id <= i.execution_id - 100
-                AND (_owner IS NULL OR i.owner = _owner)
-              LIMIT 100 LOOP
+                AND (_owner IS NULL OR i.owner = _owner) LOOP
         -- Held against other workers that prune. Nothing else ever locks these rows.
         PERFORM FROM df_engine.starts s
             WHERE s.bucket = _c.bucket AND s.instance_id = _c.instance_id FOR UPDATE SKIP LOCKED;
@@ -143,14 +151,24 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
     RETURN 0;
 END $$;
 
--- One batch, as a worker asks for it now and then, and again while the answer is not 0.
+-- One batch, as a worker asks for it now and then, and again while the answer is not 0: how many rows went, if there may be
+-- more to go. Where workflows end all the time there is always one more, and what little there is waits for the next time:
+-- each look goes through all that was cleared away since the last vacuum, and while an old snapshot is held nothing is.
 CREATE OR REPLACE FUNCTION df_engine.prune_v1(_worker_id bigint, _key text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _w df_engine.workers := df_engine.worker_of(_worker_id, _key);
+    _owner regrole := CASE WHEN NOT _w.serves_all THEN _w.login END;
+    _most constant integer := 20000;
+    _batch record;
+    _rows bigint;
 BEGIN
-    RETURN df_engine.prune_ended(200, CASE WHEN NOT _w.serves_all THEN _w.login END)
-        + df_engine.prune_iterations(20000, CASE WHEN NOT _w.serves_all THEN _w.login END);
+    SELECT * INTO _batch FROM df_engine.prune_batch(1000, _owner);
+    IF _batch.more THEN
+        RETURN _batch.rows;
+    END IF;
+    _rows := df_engine.prune_iterations(_most, _owner);
+    RETURN CASE WHEN _rows >= _most THEN _rows ELSE 0 END;
 END $$;
 
 -- The same by hand, for the schema's owner: at most max_instances ended workflows. Answers how many rows went.
@@ -176,6 +194,7 @@ BEGIN
     RETURN _rows;
 END $$;
 
-REVOKE ALL ON FUNCTION df_engine.retention_bound(), df_engine.prune_ended(integer, regrole),
+REVOKE ALL ON FUNCTION df_engine.retention_bound(), df_engine.prune_batch(integer, regrole),
+    df_engine.prune_ended(integer, regrole),
     df_engine.prune_iterations(integer, regrole), df_engine.prune_results(smallint, text, integer, text),
     df_engine.prune_executions(smallint, text, integer, integer) FROM PUBLIC;

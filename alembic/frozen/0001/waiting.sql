@@ -181,7 +181,10 @@ BEGIN
                NULL, CASE WHEN t.worker_id IS NULL AND t.visible_at > statement_timestamp() THEN t.visible_at END,
                coalesce(t.leased_at, t.queued_at), t.attempt, t.worker_id,
                CASE WHEN t.worker_id IS NULL THEN
-                   coalesce((SELECT min(k.reason) FROM df_engine.visible_role_blocks k WHERE k.owner = i.owner),
+                   coalesce(CASE WHEN t.seq > 0 AND (t.lane = 'http' OR i.database IS NOT NULL)
+                                      AND df_engine.setting('hold_outbound') = 'on'
+                            THEN 'outbound steps are held: perdure fence off lets them go' END,
+                            (SELECT min(k.reason) FROM df_engine.visible_role_blocks k WHERE k.owner = i.owner),
                             CASE WHEN NOT EXISTS (
                                 SELECT FROM df_engine.visible_workers w
                                 WHERE w.alive AND (w.serves_all OR w.login = i.owner) AND w.interpreter >= i.interpreter)

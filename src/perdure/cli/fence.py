@@ -9,8 +9,8 @@ from perdure.cli.target import dsn_option
 
 _SET = "UPDATE df.settings SET value = %s WHERE name = 'hold_outbound'"
 _HELD = (
-    "SELECT df_engine.setting('hold_outbound') = 'on', "
-    "(SELECT count(*) FROM df_engine.tasks WHERE lane = 'http' OR (seq > 0 AND database IS NOT NULL))"
+    "SELECT df_engine.setting('hold_outbound') = 'on', count(*) FILTER (WHERE worker_id IS NULL), count(worker_id) "
+    "FROM df_engine.tasks WHERE lane = 'http' OR (seq > 0 AND database IS NOT NULL)"
 )
 
 
@@ -24,6 +24,9 @@ def fence(what: str, dsn: str | None) -> None:
     be sent again. `on` before the workers start keeps HTTP steps and steps in other databases waiting; everything else
     goes on. Look, and then say `off`. It is the setting hold_outbound; only the schema's owner may change it.
 
+    No worker is needed for it. Where workers are there already, no outbound step begins once `on` has been answered;
+    those that had begun are counted as running.
+
     \b
     Examples:
       perdure fence on
@@ -33,6 +36,7 @@ def fence(what: str, dsn: str | None) -> None:
     with target.connected(target.resolve(dsn, "owner")) as connection, target.refusals():
         if what != "status":
             connection.execute(_SET, (what,))
-        held, waiting = connection.execute(_HELD).fetchone() or (False, 0)
+        held, waiting, running = connection.execute(_HELD).fetchone() or (False, 0, 0)
     state = "held" if held else "not held"
-    click.echo(f"outbound steps are {state}; {waiting} of them {'waits' if waiting == 1 else 'wait'} or run")
+    wait, run = "waits" if waiting == 1 else "wait", "runs" if running == 1 else "run"
+    click.echo(f"outbound steps are {state}; {waiting} {wait}, {running} {run}")

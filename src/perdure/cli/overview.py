@@ -28,7 +28,7 @@ _BLOCKED = """
 """
 _QUEUE = """
     SELECT count(*) FILTER (WHERE worker_id IS NULL), count(*) FILTER (WHERE worker_id IS NOT NULL),
-           (SELECT count(*) FROM df_engine.timers)
+           (SELECT count(*) FROM df_engine.timers), df_engine.setting('hold_outbound') = 'on'
     FROM df_engine.tasks
 """
 
@@ -69,8 +69,9 @@ def problems(connection: psycopg.Connection[Any], instance_id: str | None) -> tu
 
 
 def _queue(connection: psycopg.Connection[Any]) -> str:
-    waiting, leased, timers = connection.execute(_QUEUE).fetchall()[0]
-    return f"steps and turns waiting: {waiting}, under way: {leased}, timers: {timers}"
+    waiting, leased, timers, held = connection.execute(_QUEUE).fetchall()[0]
+    fence = "\noutbound steps are held: `perdure fence off` lets them go" if held else ""
+    return f"steps and turns waiting: {waiting}, under way: {leased}, timers: {timers}{fence}"
 
 
 def _workers(connection: psycopg.Connection[Any]) -> str:

@@ -1,0 +1,48 @@
+"""Fixtures: releases that come after this one, and a database that this one has migrated by its own command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster import OWNER, WORKER, Database, Workers
+from upgrades.releases import Release, next_release, this_release
+
+
+@pytest.fixture(scope="session")
+def next_perdure(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """The next release, which keeps what this one's workers call."""
+    return next_release(tmp_path_factory.mktemp("next"))
+
+
+@pytest.fixture(scope="session")
+def later_perdure(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """A release that has dropped a function which this one's workers call."""
+    return next_release(tmp_path_factory.mktemp("later"), keeps_old_calls=False)
+
+
+@pytest.fixture
+def installed(empty_database: Database) -> Database:
+    """A database that this release has migrated, by its own command."""
+    done = this_release("migrate", "--dsn", empty_database.dsn(OWNER))
+    assert done.returncode == 0, done.stderr
+    with empty_database.connect(OWNER) as owner:
+        owner.execute("SELECT df.grant_usage('alice')")
+        owner.execute(f"SELECT df.grant_worker('{WORKER}')")
+    with empty_database.connect("alice") as alice:
+        alice.execute("CREATE TABLE done (n integer)")
+    return empty_database
+
+
+@pytest.fixture
+def fleet(installed: Database, tmp_path: Path) -> Iterator[Workers]:
+    """Starts workers of any release on it; all are ended with the test."""
+    running = Workers(installed, tmp_path)
+    try:
+        yield running
+    finally:
+        running.stop()
+        for worker in running.started:  # shown by pytest where the test failed
+            print(f"--- {worker.log_path.name} (exit code {worker.process.returncode})\n{worker.log}")
