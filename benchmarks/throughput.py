@@ -20,7 +20,14 @@ from typing import Any
 import psycopg
 
 TICKS = os.sysconf("SC_CLK_TCK")
-GRAPH = " ~> ".join(f"'INSERT INTO bench.effects VALUES ({step})'" for step in (1, 2, 3))
+STEPS = [f"'INSERT INTO bench.effects VALUES ({step})'" for step in (1, 2, 3)]
+SHAPES = {
+    "sequence": " ~> ".join(STEPS),
+    "join": " & ".join(STEPS),
+    "named": f"({STEPS[0]} || ' RETURNING step' |=> 'a') ~> 'INSERT INTO bench.effects VALUES ($a)' ~> {STEPS[2]}",
+    "if": f"{STEPS[0]} ~> ('SELECT true' ?> {STEPS[1]} !> {STEPS[2]}) ~> {STEPS[2]}",
+    "signal": f"{STEPS[0]} ~> df.wait_for_signal('go') ~> {STEPS[1]} ~> {STEPS[2]}",
+}
 
 
 def cpu_seconds(pid: int, children: bool = False) -> float:
@@ -42,7 +49,7 @@ def server_cpu(postmaster: int) -> float:
     return total
 
 
-def prepare(connection: psycopg.Connection[Any], role: str, workflows: int) -> None:
+def prepare(connection: psycopg.Connection[Any], role: str, workflows: int, graph: str) -> None:
     """A role, a table, and the queue."""
     exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
     if exists is None:
@@ -55,7 +62,12 @@ def prepare(connection: psycopg.Connection[Any], role: str, workflows: int) -> N
     connection.execute(f"SET SESSION AUTHORIZATION {role}")
     began = time.monotonic()
     for first in range(0, workflows, 500):
-        connection.execute(f"SELECT df.start({GRAPH}) FROM generate_series(1, {min(500, workflows - first)})")
+        connection.execute(
+            f"SELECT df.signal(id, 'go') FROM (SELECT df.start({graph}) AS id FROM "
+            f"generate_series(1, {min(500, workflows - first)})) s"
+            if "wait_for_signal" in graph
+            else f"SELECT df.start({graph}) FROM generate_series(1, {min(500, workflows - first)})"
+        )
     print(f"  queued {workflows} in {time.monotonic() - began:.1f} s", file=sys.stderr)
     connection.execute("RESET SESSION AUTHORIZATION")
     connection.execute("VACUUM ANALYZE df_engine.tasks, df_engine.instances, df_engine.history, df_engine.starts")
@@ -72,7 +84,7 @@ def unfinished(connection: psycopg.Connection[Any]) -> int:
 def one_round(options: argparse.Namespace) -> dict[str, float]:
     """Queue, start the workers, wait for the end, and account for it."""
     connection = psycopg.connect(options.dsn, autocommit=True)
-    prepare(connection, "bench_user", options.workflows)
+    prepare(connection, "bench_user", options.workflows, SHAPES[options.shape])
     row = connection.execute(
         "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int, pg_current_wal_lsn(), "
         "(SELECT xact_commit FROM pg_stat_database WHERE datname = current_database())"
@@ -124,6 +136,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shape", choices=SHAPES, default="sequence", help="each workflow has three INSERT steps")
     options = parser.parse_args()
     rounds = []
     for number in range(options.rounds):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -31,9 +30,10 @@ from perdure.orchestrator.nodes.sequence import Then
 from perdure.orchestrator.nodes.signal import Signal, WaitInstance, timed_out
 from perdure.orchestrator.nodes.sql import Sql
 from perdure.orchestrator.nodes.timer import Schedule, Sleep, after
-from perdure.orchestrator.scopes import Scope
+from perdure.orchestrator.scopes import Scope, awaited_by
 from perdure.orchestrator.substitution import referenced_names
-from perdure.orchestrator.values import Broken, Failed, Outcome, Value, failed
+from perdure.orchestrator.turn import Activity, Turn
+from perdure.orchestrator.values import Broken, Failed, Outcome, Value, failed, restored, saved
 
 INTERPRETER = 1
 ITERATIONS_PER_TURN = 100
@@ -56,30 +56,6 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-@dataclass(slots=True)
-class Activity:
-    """A step to run: where its outcome belongs, its template, and the results that the template looks at."""
-
-    seq: int
-    node: Node
-    kind: str
-    text: str
-    names: dict[str, Any]
-
-
-@dataclass(slots=True)
-class Turn:
-    """What a turn decided. It is committed whole or not at all."""
-
-    events: list[tuple[str, Payload]] = field(default_factory=list)
-    activities: list[Activity] = field(default_factory=list)
-    timers: dict[int, datetime] = field(default_factory=dict)
-    awaited: dict[int, Payload] = field(default_factory=dict)
-    dropped: list[int] = field(default_factory=list)
-    status: str = "running"
-    next_started: Payload | None = None
-
-
 class Execution:
     """The folded state of one execution. Not safe for two threads at once."""
 
@@ -100,7 +76,7 @@ class Execution:
         self.awaiting: dict[str, dict[int, Wait]] = {}
         self.root = Scope(graph.root, None, None, 0, "")
         self.root.generation = execution_id
-        self.root.names = {name: _value(saved) for name, saved in started.get("names", {}).items()}
+        self.root.names = {name: restored(found) for name, found in started.get("names", {}).items()}
         for name, ref in started.get("signals", ()):
             self.mailbox.setdefault(name, deque()).append(Value(ref))
         self.fresh = True
@@ -124,7 +100,7 @@ class Execution:
             self.facts.append(event)
 
     def take_turn(self, now: datetime | None) -> Turn:
-        """Apply every waiting fact and decide. ``now`` may be None only where ``foreseeable`` said so."""
+        """Apply every waiting fact and decide. ``now`` may be None only where ``foresight`` said so."""
         assert self.status == "running", self.status
         self._now = now
         self._turn = turn = Turn()
@@ -252,7 +228,7 @@ class Execution:
         self.emit(kind, data)
 
     def _continue(self) -> None:
-        names = {name: _saved(value) for name, value in self.root.names.items()}
+        names = {name: saved(value) for name, value in self.root.names.items()}
         waiting = [[name, value.ref] for name, values in self.mailbox.items() for value in values]
         started = {k: v for k, v in self.started.items() if k not in ("names", "signals")}
         self._turn.next_started = {**started, "names": names, "signals": waiting}
@@ -344,7 +320,8 @@ class Execution:
         seq = self.emit(ev.ACTIVITY_SCHEDULED, data)
         self.mark(node, scope, "r")
         self.wait(seq, Wait("activity", node, scope))
-        self._turn.activities.append(Activity(seq, node, kind, text, names))
+        join = awaited_by(node, scope) if node.type in STEPS else None
+        self._turn.activities.append(Activity(seq, node, kind, text, names, join))
 
     def set_timer(self, node: Node, scope: Scope, due: datetime, kind: str, other: int = 0) -> int:
         """Wait until ``due``."""
@@ -420,58 +397,3 @@ class Execution:
         """False when a loop has gone round often enough for one turn."""
         self._iterations += 1
         return self._iterations < ITERATIONS_PER_TURN
-
-    # -- looking ahead --------------------------------------------------------------------------------------------
-
-    def foreseeable(self, seq: int, truth: bool) -> bool:
-        """Whether the turn after a success of activity ``seq`` needs no clock and leaves at most one step to do.
-
-        Such a turn can be decided before the step's commit and travel with it.
-        """
-        wait = self.waits.get(seq)
-        if wait is None or len(self.waits) != 1 or self.facts or wait.node.type not in STEPS:
-            return False
-        node, scope = wait.node, wait.scope
-        while node.parent is not None:
-            parent = node.parent
-            if parent.type == "THEN" and node is parent.left:
-                return _begins_with_step(parent.right)
-            if parent.type == "IF" and node is parent.condition:
-                return _begins_with_step(parent.left if truth else parent.right)
-            if parent.type == "LOOP" and scope.root is parent:
-                if node is parent.left or truth:
-                    return self._goes_round(parent, scope, node)
-                if scope.parent is not None and scope.host is not parent:
-                    return False  # a branch of a JOIN or RACE ends
-                truth = scope.local[parent.index].truth
-                scope = scope.parent or scope
-            elif parent.type not in ("THEN", "IF"):
-                return False
-            node = parent
-        return True
-
-    def _goes_round(self, loop: Node, scope: Scope, node: Node) -> bool:
-        if loop.condition is None:
-            return False
-        if node is loop.left:
-            return _begins_with_step(loop.condition)
-        return scope.parent is not None and _begins_with_step(loop.left)
-
-
-def _begins_with_step(node: Node | None) -> bool:
-    while node is not None:
-        if node.type == "THEN":
-            node = node.left
-        elif node.type == "IF" and node.condition is not None:
-            node = node.condition
-        else:
-            return node.type in STEPS
-    return False
-
-
-def _saved(value: Value) -> list[Any]:
-    return [value.ref, value.truth, value.rows]
-
-
-def _value(saved: list[Any]) -> Value:
-    return Value(saved[0], bool(saved[1]), saved[2])

@@ -58,3 +58,26 @@ class Scope:
         self.live = False
         if self.parent is not None:
             self.parent.children.pop(self.root.index, None)
+
+
+def awaited_by(node: Node, scope: Scope) -> str | None:
+    """The JOIN for which a success of this SQL or HTTP step is one branch less, and nothing else; None without one.
+
+    Of JOINs in JOINs the outermost one: while one of its branches runs, no success of the others leaves work to do.
+    It is named by its node and the scope and generation that it runs in.
+    """
+    found: str | None = None
+    while _ends(node, scope) and scope.host is not None and scope.host.type == "JOIN" and scope.parent is not None:
+        node, scope = scope.host, scope.parent
+        found = f"{node.index}{scope.stamp}"
+    return found
+
+
+def _ends(node: Node, scope: Scope) -> bool:
+    """Whether a success of the node is the end of its scope's root: it is that, or the last of a sequence that is."""
+    while node is not scope.root:
+        parent = node.parent
+        if parent is None or parent.type != "THEN" or node is not parent.right:
+            return False
+        node = parent
+    return True

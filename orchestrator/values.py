@@ -48,3 +48,13 @@ NULL = Value({"v": "null"}, truth=False)
 def failed(message: str) -> Failed:
     """A failure that the interpreter itself found."""
     return Failed({"message": message})
+
+
+def saved(value: Value) -> list[Any]:
+    """A value as the next execution's first event carries it."""
+    return [value.ref, value.truth, value.rows]
+
+
+def restored(found: list[Any]) -> Value:
+    """The value that was saved so."""
+    return Value(found[0], bool(found[1]), found[2])

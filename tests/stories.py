@@ -26,8 +26,9 @@ from graphs import Envelope, graph
 from perdure.eventstore import codec
 from perdure.eventstore import events as ev
 from perdure.eventstore.events import Event, Payload
-from perdure.orchestrator.execution import Execution, Turn
+from perdure.orchestrator.execution import Execution
 from perdure.orchestrator.replay import replay
+from perdure.orchestrator.turn import Turn
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS: Payload = {"interpreter": 1, "floor_ms": 1000, "max_iterations": 100000}

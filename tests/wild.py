@@ -24,7 +24,7 @@ from graphs import (
     wait_instance,
 )
 from perdure.eventstore import events as ev
-from perdure.orchestrator.execution import Turn
+from perdure.orchestrator.turn import Turn
 from stories import LIMITS, Run
 
 NAMES = ("n", "m", None, None)

@@ -8,7 +8,7 @@ import time
 from collections import deque
 
 from perdure.eventstore.engine import token_hash
-from perdure.turns import Lease
+from perdure.work import Lease
 
 PREFETCH = 8
 SHORT_STEP = 0.05
@@ -28,6 +28,7 @@ class Backlog:
         self._busy = 0
         self._http_busy = 0
         self._kept = 0
+        self._fanout = 1.0
         self._durations: deque[float] = deque([0.0], maxlen=20)
 
     def put(self, lease: Lease) -> None:
@@ -96,6 +97,11 @@ class Backlog:
             room += PREFETCH * self._slots
         return room
 
+    def room_for_turns(self) -> int:
+        """How many turns would fill that room, going by how many steps the last ones asked for."""
+        with self._lock:
+            return int(self._room() / max(self._fanout, 1.0))
+
     def well_supplied(self) -> bool:
         """Whether the slots have enough to do; claiming then would only make batches small."""
         with self._lock:
@@ -106,10 +112,10 @@ class Backlog:
         with self._lock:
             self._kept = 0
 
-    def keep(self) -> bool:
-        """Whether a step that a claimed turn decided may stay here."""
+    def keep(self, count: int) -> int:
+        """How many of so many steps that a claimed turn decided may stay here."""
         with self._lock:
-            if self._room() <= self._kept:
-                return False
-            self._kept += 1
-            return True
+            self._fanout += (count - self._fanout) / 8
+            kept = max(0, min(count, self._room() - self._kept))
+            self._kept += kept
+            return kept

@@ -17,7 +17,7 @@ from perdure.eventstore.engine import Engine
 from perdure.orchestrator.substitution import SubstitutionError, render_part_data, render_raw
 
 if TYPE_CHECKING:
-    from perdure.turns import Lease
+    from perdure.work import Lease
 
 
 @contextlib.contextmanager

@@ -105,6 +105,16 @@ class Instances:
             entry = self._entries.pop(instance_id, None)
         return entry if entry is not None and entry.born == self.generation() else None
 
+    def at(self, instance_id: str, execution_id: int, head: int) -> Entry | None:
+        """Take an entry out, if it is at this head and waits for one thing only: what is claimed now."""
+        with self._lock:
+            entry = self._entries.get(instance_id)
+            if entry is None or _position(entry) != (execution_id, head) or entry.born != self.generation():
+                return None
+            if len(entry.execution.waits) != 1:
+                return None
+            return self._entries.pop(instance_id)
+
     def put(self, entry: Entry) -> None:
         """Bring an entry back after an acknowledged commit."""
         if entry.execution.status != "running" or entry.born != self.generation():

@@ -58,6 +58,11 @@ class Registry:
         with self._lock:
             self._running.pop(running.hash, None)
 
+    def hold(self, tokens: Iterable[str]) -> None:
+        """Turns are kept under these tokens, until they are taken."""
+        with self._lock:
+            self._held |= {token_hash(token) for token in tokens}
+
     @contextmanager
     def holding(self, tokens: Iterable[str]) -> Iterator[None]:
         """Turns are being taken under these tokens."""

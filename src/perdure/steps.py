@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -15,29 +16,30 @@ import psycopg
 from perdure.activities.failures import ActivityError, Failure
 from perdure.activities.http import TransientAnswer
 from perdure.activities.retry import next_delay
-from perdure.activities.sql import EMPTY, StatementError, StepSession, returns_no_rows
+from perdure.activities.sql import EMPTY, StepSession
+from perdure.activities.statements import StatementError, returns_no_rows
 from perdure.eventstore import codec
 from perdure.eventstore import events as ev
 from perdure.eventstore.engine import Answer, Engine, new_token, token_hash
 from perdure.eventstore.errors import NotRegistered
-from perdure.eventstore.events import Event, activity_completed
+from perdure.eventstore.events import Event
+from perdure.fanout import PATIENCE, Fanouts
 from perdure.httpsteps import HttpSteps
 from perdure.instances import Entry, Instances, resolve
-from perdure.orchestrator.execution import Activity, Turn
 from perdure.orchestrator.nodes.loop import break_value
 from perdure.orchestrator.substitution import (
     SubstitutionError,
     bare_reference,
     render_raw,
     render_sql,
-    result_rows,
     value_query,
 )
-from perdure.orchestrator.truth import is_true
+from perdure.plan import Plan
 from perdure.refusals import Crowded, RoleBlocked
 from perdure.registry import Registry, Running
 from perdure.sessions import Sessions
-from perdure.turns import Lease, Pending, Turns, activity_input, encoded, lane_of
+from perdure.turns import Turns
+from perdure.work import Fact, Lease, Pending
 
 log = logging.getLogger("perdure")
 
@@ -47,7 +49,11 @@ COMPLETE_TRIES = 5
 
 
 class Steps:
-    """Runs leases to their end. One instance serves all slots of a worker."""
+    """Runs leases to their end. One instance serves all slots of a worker.
+
+    ``submit`` takes a step that this worker holds and another of its slots is to run; ``alarm`` is told in how many
+    seconds a turn that was kept is overdue.
+    """
 
     def __init__(
         self,
@@ -57,9 +63,15 @@ class Steps:
         turns: Turns,
         http: HttpSteps,
         registry: Registry,
+        fanouts: Fanouts,
+        submit: Callable[[Lease], None],
+        alarm: Callable[[float], None],
     ) -> None:
         self._engine = engine
         self._instances = instances
+        self._fanouts = fanouts
+        self._submit = submit
+        self._alarm = alarm
         self._sessions = sessions
         self._turns = turns
         self._http = http
@@ -73,33 +85,62 @@ class Steps:
         following: Lease | None = lease
         while following is not None:
             current = following
-            running = self._registry.begin(current.token)
             try:
-                following = self._one(current, running)
+                following = self._settled(current)
             except NotRegistered:
                 log.warning(
                     "the worker's row is gone; the step's lease is over", extra={"instance_id": lease.instance_id}
                 )
-                return
-            except psycopg.errors.LockNotAvailable:
                 following = None
-                self._postpone(current)
-            except psycopg.Error as error:
-                log.warning(
-                    "outcome unknown",
-                    extra={"instance_id": current.instance_id, "reason": _words(error)},
-                    exc_info=log.isEnabledFor(logging.DEBUG),
-                )
-                following = self._recover(current)
-            except Exception as error:
-                log.exception("a step could not be run", extra={"instance_id": current.instance_id})
-                failure = Failure(f"the worker could not run this step: {type(error).__name__}", sqlstate="XX000")
-                following = self._failed(current, failure, running)
-            finally:
-                self._registry.end(running)
+            left = self.leave(current)
+            following = following or left
             if following is not None and self.stopping.is_set():
                 self._engine.mine("release", [token_hash(following.token)])
+                self.leave(following)
                 return
+
+    def leave(self, lease: Lease) -> Lease | None:
+        """The step is over for this worker, whatever became of it; the step that goes on here from what it leaves.
+
+        Called once for each lease that was claimed or kept.
+        """
+        turn = self._fanouts.leave(lease)
+        try:
+            return self._taken(turn) if turn is not None else None
+        except (psycopg.Error, NotRegistered) as error:
+            log.warning("outcome unknown", extra={"instance_id": lease.instance_id, "reason": _words(error)})
+            return None  # the turn's lease is given back, or taken over
+
+    def _taken(self, turn: Pending) -> Lease | None:
+        """Take a turn; of the steps that stay here, one goes on in this slot."""
+        leases = self._turns.take([turn])
+        for other in leases[1:]:
+            self._submit(other)
+        return leases[0] if leases else None
+
+    def _settled(self, current: Lease) -> Lease | None:
+        """Run one step until it is known what became of it."""
+        running = self._registry.begin(current.token)
+        try:
+            return self._one(current, running)
+        except NotRegistered:
+            raise
+        except psycopg.errors.LockNotAvailable:
+            self._postpone(current)
+            return None
+        except psycopg.Error as error:
+            log.warning(
+                "outcome unknown",
+                extra={"instance_id": current.instance_id, "reason": _words(error)},
+                exc_info=log.isEnabledFor(logging.DEBUG),
+            )
+            return self._recover(current)
+        except Exception as error:
+            log.exception("a step could not be run", extra={"instance_id": current.instance_id})
+            failure = Failure(f"the worker could not run this step: {type(error).__name__}", sqlstate="XX000")
+            return self._failed(current, failure, running)
+        finally:
+            self._registry.end(running)
 
     def _one(self, lease: Lease, running: Running) -> Lease | None:
         try:
@@ -254,9 +295,17 @@ class Steps:
             lease.entry = entry = None  # what was decided ahead did not happen
         elif entry is not None:
             entry = self._observed(lease, entry, plan, answer)
+        elif answer.head is not None:
+            fact = Fact(Event(answer.head, ev.ACTIVITY_COMPLETED, plan.completed), plan.raw, answer.clock)
+            self._fanouts.success(lease, fact)
         if answer.outcome == "noted":
             if entry is not None:
                 self._instances.put(entry)
+            return None
+        if entry is None and self._fanouts.keep(
+            lease, Pending(lease.bucket, lease.instance_id, plan.turn_token, lease.owner, lease.capped)
+        ):
+            self._alarm(PATIENCE)
             return None
         return self._turn(lease, plan.turn_token, entry, answer)
 
@@ -274,8 +323,7 @@ class Steps:
         turn = Pending(lease.bucket, lease.instance_id, token, lease.owner, lease.capped, entry)
         if entry is not None:
             turn.now = answer.clock
-        leases = self._turns.take([turn])
-        return leases[0] if leases else None
+        return self._taken(turn)
 
     def _failed(self, lease: Lease, failure: Failure, running: Running) -> Lease | None:
         """Write a failed attempt: again after a while when that can help and time is left, else the step has failed."""
@@ -348,83 +396,6 @@ class Steps:
             failure = Failure("the connection to the database was lost", sqlstate="08006", transient=True)
             return self._failed(lease, failure, Running(b""))
         return None  # the lease lapses; whoever is there then goes on
-
-
-class Plan:
-    """What a finish sends: the completion, and the decisions made ahead where the outcome cannot change them."""
-
-    def __init__(self, lease: Lease, raw: str, decide: bool = True) -> None:
-        self.lease = lease
-        self.raw = raw
-        self.turn: Turn | None = None
-        self.following: Activity | None = None
-        self.following_token: str | None = None
-        self.turn_token = new_token()
-        self.head: int | None = None
-        truth = raw != EMPTY and is_true(raw)
-        rows = 0 if raw == EMPTY else result_rows(raw)
-        self.completed = activity_completed(lease.seq, truth, rows, raw == EMPTY)
-        entry = lease.entry
-        if decide and entry is not None and entry.execution.execution_id == lease.execution_id:
-            self._decide(entry, truth)
-
-    def _decide(self, entry: Entry, truth: bool) -> None:
-        execution = entry.execution
-        if not execution.foreseeable(self.lease.seq, truth):
-            return
-        self.head = execution.head
-        execution.observe(Event(execution.head + 1, ev.ACTIVITY_COMPLETED, self.completed))
-        self.turn = execution.take_turn(None)
-        if self.turn.activities:
-            self.following = self.turn.activities[0]
-            if not self.lease.capped and lane_of(self.following.kind) == "sql":
-                self.following_token = new_token()
-
-    def arguments(self, with_result: bool) -> tuple[Any, ...]:
-        """The arguments of finish, in order."""
-        lease, turn, after = self.lease, self.turn, self.following
-        result = (None if self.raw == EMPTY else self.raw,) if with_result else ()
-        kinds, payloads = encoded(turn.events) if turn is not None else (None, None)
-        return (
-            lease.bucket,
-            lease.instance_id,
-            lease.seq,
-            lease.token,
-            *result,
-            codec.encode(self.completed),
-            lease.execution_id,
-            self.head,
-            kinds,
-            payloads,
-            after.seq if after else None,
-            lane_of(after.kind) if after else None,
-            after.kind if after else None,
-            activity_input(after) if after else None,
-            self.following_token,
-            turn.status if turn is not None and turn.status != "running" else None,
-            self.turn_token,
-        )
-
-    def next_lease(self) -> Lease:
-        """The step that follows, leased to this worker by the same commit."""
-        assert self.following is not None and self.following_token
-        lease = self.lease
-        return Lease(
-            bucket=lease.bucket,
-            instance_id=lease.instance_id,
-            execution_id=lease.execution_id,
-            seq=self.following.seq,
-            token=self.following_token,
-            owner=lease.owner,
-            owner_name=lease.owner_name,
-            database=lease.database,
-            kind=self.following.kind,
-            text=self.following.text,
-            names=self.following.names,
-            label=lease.label,
-            variables=lease.variables,
-            entry=lease.entry,
-        )
 
 
 def answered(words: list[str]) -> Answer:

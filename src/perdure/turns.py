@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 
 from perdure.eventstore import codec
-from perdure.eventstore.engine import Answer, Claimed, Engine, Loaded, new_token, token_hash
-from perdure.instances import Entry, Instances
-from perdure.orchestrator.execution import Activity, Execution, Turn
+from perdure.eventstore.engine import Answer, Engine, Loaded, new_token, token_hash
+from perdure.fanout import Fanouts
+from perdure.instances import EMPTY, Entry, Instances
+from perdure.orchestrator.execution import Execution
+from perdure.orchestrator.turn import Turn
 from perdure.registry import Registry
+from perdure.work import Following, Lease, Pending, activity_input, encoded, lane_of
 
 log = logging.getLogger("perdure")
 
@@ -23,60 +24,11 @@ ROUNDS = 20
 LOCKED_ROUNDS = 2
 
 
-@dataclass(slots=True)
-class Lease:
-    """A step that this worker may run: the right to it, what to run, and the fold when it is at hand."""
-
-    bucket: int
-    instance_id: str
-    execution_id: int
-    seq: int
-    token: str
-    owner: int
-    owner_name: str
-    database: str | None
-    kind: str
-    text: str
-    names: dict[str, Any]
-    label: str | None
-    variables: Any
-    attempt: int = 1
-    autocommit: bool = False
-    failing_for: float | None = None
-    overdue: bool = False
-    capped: bool = False
-    entry: Entry | None = None
-    taken_at: float = 0.0
-
-    def failing(self) -> float:
-        """Seconds since the first failed attempt: the server's clock up to the claim, then how long it has taken."""
-        return 0.0 if self.failing_for is None else self.failing_for + time.monotonic() - self.taken_at
-
-
-@dataclass(slots=True)
-class Pending:
-    """A turn that this worker holds the token of."""
-
-    bucket: int
-    instance_id: str
-    token: str
-    owner: int
-    capped: bool = False
-    entry: Entry | None = None
-    now: datetime | None = None
-    claimed: Claimed | None = None
-    message: dict[str, Any] = field(default_factory=dict)
-    following: Activity | None = None
-    following_token: str = ""
-    timers: list[datetime] = field(default_factory=list)
-    locked: int = 0
-
-
 class Turns:
     """Takes turns for a worker.
 
-    ``eager`` says whether a step may be kept by the worker that decided it; ``alarm`` is told in how many seconds a
-    timer that was set will be due.
+    ``eager`` says how many of so many steps may be kept by the worker that decided them; ``alarm`` is told in how many
+    seconds a timer that was set will be due. Steps that are kept have entered ``fanouts``.
     """
 
     def __init__(
@@ -84,13 +36,15 @@ class Turns:
         engine: Engine,
         instances: Instances,
         registry: Registry,
-        eager: Callable[[], bool],
+        fanouts: Fanouts,
+        eager: Callable[[int], int],
         alarm: Callable[[float], None],
     ) -> None:
         self._engine = engine
         self._registry = registry
         self._alarm = alarm
         self._instances = instances
+        self._fanouts = fanouts
         self._eager = eager
 
     def take(self, pending: list[Pending]) -> list[Lease]:
@@ -125,6 +79,8 @@ class Turns:
         for turn in pending:
             if turn.entry is None and turn.claimed is not None and turn.claimed.graph is not None:
                 self._begin(turn)
+            if turn.now is None and turn.facts:
+                self._complete(turn)
         asked = [turn for turn in pending if turn.now is None]
         if not asked:
             return [turn for turn in pending if turn.entry is not None]
@@ -145,6 +101,21 @@ class Turns:
             except Exception as error:  # noqa: BLE001 - a role's own worker may have written anything
                 self._park(turn, error)
         return ready
+
+    def _complete(self, turn: Pending) -> None:
+        """Bring the fold up to date with what this worker wrote itself, if nothing is missing."""
+        facts = [turn.facts[seq] for seq in sorted(turn.facts)]
+        turn.entry, turn.facts = self._instances.take(turn.instance_id), {}
+        if turn.entry is None:
+            return
+        execution = turn.entry.execution
+        if (facts[0].event.seq, facts[-1].event.seq) != (execution.head + 1, execution.head + len(facts)):
+            return
+        for fact in facts:
+            execution.observe(fact.event)
+            if fact.raw != EMPTY:
+                turn.entry.keep(execution.execution_id, int(fact.event.data["of"]), fact.raw)
+        turn.now = facts[-1].clock
 
     def _asked(self, turns: list[Pending]) -> tuple[dict[str, Loaded], int]:
         """What the history says beyond what is known here, by instance; and the generation in which that was asked.
@@ -226,19 +197,25 @@ class Turns:
             turn.entry.execution = Execution(old.graph, old.instance_id, old.execution_id + 1, started, old.variables)
 
     def _add_work(self, turn: Pending, decision: Turn, message: dict[str, Any]) -> None:
-        activities = decision.activities
-        turn.following = None
-        if len(activities) == 1 and not turn.capped and lane_of(activities[0].kind) == "sql" and self._eager():
-            turn.following = activities[0]
-            turn.following_token = new_token()
-            message["one_seq"] = activities[0].seq
-            message["one_lane"] = lane_of(activities[0].kind)
-            message["one_kind"] = activities[0].kind
-            message["one_input"] = activity_input(activities[0])
-            message["one_token"] = turn.following_token
-        elif activities:
+        turn.following = following = self._kept(turn, decision)
+        if len(decision.activities) == 1 and following:
+            ((activity, token),) = following
+            message["one_seq"] = activity.seq
+            message["one_lane"] = lane_of(activity.kind)
+            message["one_kind"] = activity.kind
+            message["one_input"] = activity_input(activity)
+            message["one_token"] = token
+        elif decision.activities:
+            tokens = {f.activity.seq: f.token for f in following}
             message["activities"] = [
-                {"seq": a.seq, "lane": lane_of(a.kind), "kind": a.kind, "input": activity_input(a)} for a in activities
+                {
+                    "seq": a.seq,
+                    "lane": lane_of(a.kind),
+                    "kind": a.kind,
+                    "input": activity_input(a),
+                    "token": tokens.get(a.seq),
+                }
+                for a in decision.activities
             ]
         turn.timers = list(decision.timers.values())
         message["timers"] = [{"seq": seq, "due": due.isoformat()} for seq, due in decision.timers.items()]
@@ -246,6 +223,13 @@ class Turns:
             {"seq": seq, "target": target.get("instance"), "ref": target.get("ref")}
             for seq, target in decision.awaited.items()
         ]
+
+    def _kept(self, turn: Pending, decision: Turn) -> list[Following]:
+        """The steps that stay here."""
+        steps = [a for a in decision.activities if lane_of(a.kind) == "sql"]
+        if turn.capped or not steps:
+            return []
+        return [Following(a, new_token()) for a in steps[: self._eager(len(steps))]]
 
     # -- committing ---------------------------------------------------------------------------------------------------
 
@@ -264,25 +248,26 @@ class Turns:
             if answer.outcome == "done":
                 for due in turn.timers:
                     self._alarm((due - answer.clock).total_seconds())
-                if turn.following is not None:
-                    leases.append(self._lease(turn, turn.following))
+                if len(turn.following) == 1:
+                    leases.append(self._lease(turn, turn.following[0], entry))
                 else:
+                    leases += [self._lease(turn, following) for following in turn.following]
                     self._instances.put(entry)
             elif answer.outcome in ("conflict", "busy"):
-                turn.entry, turn.now, turn.following, turn.timers = None, None, None, []
+                turn.entry, turn.now, turn.following, turn.timers = None, None, [], []
                 turn.locked += answer.outcome == "busy"
                 again.append(turn)
         return again
 
-    def _lease(self, turn: Pending, activity: Activity) -> Lease:
-        entry = turn.entry
+    def _lease(self, turn: Pending, following: Following, kept: Entry | None = None) -> Lease:
+        activity, entry = following.activity, turn.entry
         assert entry is not None
-        return Lease(
+        lease = Lease(
             bucket=turn.bucket,
             instance_id=turn.instance_id,
             execution_id=entry.execution.execution_id,
             seq=activity.seq,
-            token=turn.following_token,
+            token=following.token,
             owner=turn.owner,
             owner_name=entry.owner_name,
             database=entry.database,
@@ -291,8 +276,11 @@ class Turns:
             names=activity.names,
             label=entry.label,
             variables=entry.variables,
-            entry=entry,
+            entry=kept,
+            join=activity.join,
         )
+        self._fanouts.enter(lease)
+        return lease
 
 
 def _known(turn: Pending) -> tuple[str, int, int]:
@@ -304,21 +292,6 @@ def _known(turn: Pending) -> tuple[str, int, int]:
 def _storable(text: str) -> str:
     """Text that the server can hold, whatever stood in the history."""
     return text[:4000].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def lane_of(kind: str) -> str:
-    """Which slots run this kind of activity."""
-    return "http" if kind.startswith("http") else "sql"
-
-
-def activity_input(activity: Activity) -> str:
-    """What any worker needs to run the step without folding the instance."""
-    return codec.encode({"query": activity.text, "names": activity.names})
-
-
-def encoded(events: list[tuple[str, dict[str, Any]]]) -> tuple[list[str], list[str]]:
-    """The kinds of events, and their payloads as JSON text."""
-    return [kind for kind, _ in events], [codec.encode(data) for _, data in events]
 
 
 def turn_message(decision: Turn, head: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -30,8 +31,9 @@ from perdure.eventstore.calls import CALLS
 from perdure.eventstore.connections import CONTROL_OPTIONS, Connections, Link, connect
 from perdure.eventstore.engine import Claimed, Engine, new_token
 from perdure.eventstore.errors import NotRegistered
+from perdure.fanout import Fanouts
 from perdure.httpsteps import HttpSteps
-from perdure.instances import Instances, system_variables
+from perdure.instances import Instances
 from perdure.keeper import Keeper, Signals
 from perdure.marks import Marks
 from perdure.orchestrator.execution import INTERPRETER
@@ -40,7 +42,8 @@ from perdure.registry import Registry
 from perdure.sessions import Sessions
 from perdure.settings import Settings
 from perdure.steps import Steps
-from perdure.turns import Lease, Pending, Turns
+from perdure.turns import Turns
+from perdure.work import Lease, lease_of, pending_of
 
 log = logging.getLogger("perdure")
 
@@ -67,7 +70,8 @@ class Worker:
         self.engine = Engine(self.connections)
         self.instances = Instances(lambda: self.connections.generation)
         self.registry = Registry()
-        self.turns = Turns(self.engine, self.instances, self.registry, self._may_keep, self._alarm)
+        self.fanouts = Fanouts(self.registry)
+        self.turns = Turns(self.engine, self.instances, self.registry, self.fanouts, self._may_keep, self._alarm)
         self.backlog = Backlog(settings.slots, settings.http_slots)
         self._lock = threading.Lock()
         self._alarms: list[float] = []
@@ -128,6 +132,9 @@ class Worker:
             self.turns,
             HttpSteps(self.engine, self.http, self.keys),
             self.registry,
+            self.fanouts,
+            self.backlog.put,
+            self._alarm,
         )
         self.steps.stopping = self.stopping
         self._obey(hello)
@@ -170,18 +177,19 @@ class Worker:
 
     # -- slots --------------------------------------------------------------------------------------------------------
 
-    def _may_keep(self) -> bool:
-        """Whether a step that a turn has just decided stays here: a slot is free, or soon will be."""
+    def _may_keep(self, count: int) -> int:
+        """How many of the steps that a turn has just decided stay here: slots are free for them, or soon will be."""
         if self.stopping.is_set():
-            return False
+            return 0
         if threading.current_thread().name.startswith(("slot-", "http-")):
-            return True
-        return self.backlog.keep()
+            return 1 + min(count - 1, self.backlog.room())  # the slot itself goes on with one
+        return self.backlog.keep(count)
 
     def _slot(self, http: bool) -> None:
         backlog = self.backlog.http if http else self.backlog.sql
         while (lease := backlog.get()) is not None:
             if not self.backlog.begin(lease, http):
+                self._take_over(self.steps.leave(lease))
                 continue
             began = time.monotonic()
             try:
@@ -193,6 +201,10 @@ class Worker:
             finally:
                 self.backlog.end(http, time.monotonic() - began)
                 self.wakeup.set()
+
+    def _take_over(self, lease: Lease | None) -> None:
+        if lease is not None:
+            self.backlog.put(lease)
 
     # -- dispatcher ---------------------------------------------------------------------------------------------------
 
@@ -262,7 +274,7 @@ class Worker:
 
     def _claim(self, full: bool) -> tuple[list[Claimed], int]:
         steps, http = self.backlog.free()
-        turns = max(LEAST_TURNS, min(TURNS_PER_CLAIM, self.backlog.room()))
+        turns = max(LEAST_TURNS, min(TURNS_PER_CLAIM, self.backlog.room_for_turns()))
         asked = {lane: most for lane, most in (("turn", turns), ("sql", steps), ("http", http)) if most > 0}
         mark = 0 if full or self._capped else self.marks.lowest(asked)
         began = time.monotonic()
@@ -280,8 +292,9 @@ class Worker:
         for task in claimed:
             if task.seq != 0:
                 self._submit_claimed(task)
+        turns += self.fanouts.overdue()
         if turns:
-            for lease in self.turns.take(turns):
+            for lease in spread(self.turns.take(turns)):
                 self.backlog.put(lease)
 
     def _submit_claimed(self, task: Claimed) -> None:
@@ -293,6 +306,8 @@ class Worker:
             which = (task.bucket, task.instance_id, task.seq, task.token)
             self.engine.mine("fail", *which, failure, None, True, new_token())
             return
+        self.fanouts.enter(lease)
+        lease.entry = self.instances.at(lease.instance_id, task.head_execution, task.head_seq)
         self.backlog.put(lease)
 
     def _start_over(self) -> None:
@@ -353,43 +368,14 @@ class Worker:
                 self.stopping.wait(2.0)
 
 
-def pending_of(task: Claimed) -> Pending:
-    """A claimed turn."""
-    return Pending(
-        task.bucket,
-        task.instance_id,
-        task.token,
-        task.owner,
-        task.capped,
-        claimed=task if task.graph is not None else None,
-    )
-
-
-def lease_of(task: Claimed) -> Lease:
-    """A claimed step: everything that it needs came with the claim."""
-    asked = codec.decode(task.input or "{}")
-    began = task.first_failed_at
-    return Lease(
-        bucket=task.bucket,
-        instance_id=task.instance_id,
-        execution_id=task.execution_id,
-        seq=task.seq,
-        token=task.token,
-        owner=task.owner,
-        owner_name=task.owner_name,
-        database=task.database,
-        kind=task.kind,
-        text=str(asked.get("query", "")),
-        names=dict(asked.get("names") or {}),
-        label=task.label,
-        variables=system_variables(task.variables, task.instance_id, task.label),
-        attempt=task.attempt,
-        autocommit=task.autocommit,
-        failing_for=None if began is None else (task.clock - began).total_seconds(),
-        taken_at=time.monotonic(),
-        overdue=task.overdue,
-        capped=task.capped,
-    )
+def spread(leases: list[Lease]) -> list[Lease]:
+    """First steps of all instances, then second ones, and so on: branches of one wait for each other's commits."""
+    before: Counter[str] = Counter()
+    places = []
+    for lease in leases:
+        places.append(before[lease.instance_id])
+        before[lease.instance_id] += 1
+    return [lease for _, lease in sorted(zip(places, leases, strict=True), key=lambda pair: pair[0])]
 
 
 def _release() -> str:

@@ -12,16 +12,17 @@ from typing import Any
 
 import psycopg
 
-from perdure import backlog, instances, keeper, registry, steps, turns, worker
+from perdure import backlog, fanout, instances, keeper, plan, registry, steps, turns, work, worker
 from perdure.activities.failures import Failure
-from perdure.activities.sql import StatementError
+from perdure.activities.statements import StatementError
 from perdure.eventstore import engine
 from perdure.eventstore.engine import Engine
 from perdure.eventstore.errors import NotRegistered
 from perdure.keeper import Keeper, Signals
 from perdure.settings import Settings
 from perdure.steps import Steps
-from perdure.turns import Lease, Turns
+from perdure.turns import Turns
+from perdure.work import Lease
 from perdure.worker import Worker
 from simulation.promises import parsed
 from simulation.store import LEASE, Refused, Store
@@ -80,11 +81,11 @@ def install() -> None:
     if _REAL:
         return
     replaced: list[tuple[Any, str, Any]]
-    replaced = [(module, "time", VirtualTime) for module in (steps, turns, backlog, worker, keeper)]
+    replaced = [(module, "time", VirtualTime) for module in (steps, work, fanout, backlog, worker, keeper)]
     replaced += [(module, "threading", VirtualThreading) for module in (worker, registry)]
     replaced += [(worker, "Signals", _signals), (worker, "_release", lambda: "simulated"), (instances, "parse", parsed)]
     replaced += [(module, "random", VirtualRandom) for module in (steps, worker)]
-    replaced += [(module, "new_token", _token) for module in (steps, turns, engine)]
+    replaced += [(module, "new_token", _token) for module in (steps, turns, plan, engine)]
     for module, name, virtual in replaced:
         _REAL.append((module, name, getattr(module, name, None)))
         setattr(module, name, virtual)
@@ -351,11 +352,12 @@ class Process:
     def _worker(self) -> Worker:
         made = Worker(SETTINGS)
         made.engine = SimEngine(self.world)
-        made.turns = Turns(made.engine, made.instances, made.registry, made._may_keep, made._alarm)
+        made.turns = Turns(made.engine, made.instances, made.registry, made.fanouts, made._may_keep, made._alarm)
         made.backlog.sql = Queue()  # type: ignore[assignment]
         made.sessions = Sessions(self.world)  # type: ignore[assignment]
         kind = Steps if self.world.store.on("cache: forgotten after an error") else Forgetful
-        made.steps = kind(made.engine, made.instances, made.sessions, made.turns, None, made.registry)  # type: ignore[arg-type]
+        parts = (made.engine, made.instances, made.sessions, made.turns, None, made.registry, made.fanouts)
+        made.steps = kind(*parts, made.backlog.put, made._alarm)  # type: ignore[arg-type]
         made.steps.retry_total_seconds = 3600.0
         return made
 

@@ -400,6 +400,8 @@ class Store:
     def _schedule(self, worker_id: int, i: Instance, t: dict[str, Any]) -> None:
         for a in t.get("activities") or []:
             task = Task(t["i"], a["seq"], i.execution_id, self.number(), a["lane"], a["kind"], self.now, a["input"])
+            if a["token"] is not None:
+                task.lease(worker_id, token_hash(a["token"]))
             self.tasks[t["i"], a["seq"]] = task
         if t.get("one_seq") is not None:
             task = Task(t["i"], t["one_seq"], i.execution_id, self.number(), t["one_lane"], t["one_kind"], self.now)

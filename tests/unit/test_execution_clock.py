@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from perdure.eventstore.engine import Claimed
-from perdure.worker import lease_of
+from perdure.work import lease_of
 
 
 def claimed(clock: datetime, first_failed_at: datetime | None) -> Claimed:

@@ -99,6 +99,7 @@ CREATE OR REPLACE FUNCTION df_engine.schedule(
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _first integer := CASE WHEN _t.status = 'continued' THEN 1 ELSE _i.head_seq + 1 END;
+    _for_others boolean;
 BEGIN
     IF _t.one_seq IS NOT NULL THEN
         PERFORM df_engine.check_seq(_t.one_seq, _first, _head);
@@ -116,12 +117,21 @@ BEGIN
     IF json_array_length(_t.activities) > 0 THEN
         PERFORM df_engine.check_seq(min(a.seq), _first, _head), df_engine.check_seq(max(a.seq), _first, _head)
             FROM json_to_recordset(_t.activities) AS a(seq integer);
-        INSERT INTO df_engine.tasks (bucket, instance_id, seq, execution_id, lane, kind, owner, database, queue,
-                                     interpreter, input, queued_at, visible_at)
-            SELECT _i.bucket, _i.instance_id, a.seq, _execution_id, a.lane, a.kind, _i.owner, _i.database, _i.queue,
-                   _i.interpreter, a.input, _now, _now
-            FROM json_to_recordset(_t.activities) AS a(seq integer, lane text, kind text, input text);
-        PERFORM df_engine.wake();
+        WITH asked AS (SELECT * FROM json_to_recordset(_t.activities)
+                                AS a(seq integer, lane text, kind text, input text, token text)),
+             added AS (
+                INSERT INTO df_engine.tasks (bucket, instance_id, seq, execution_id, lane, kind, owner, database, queue,
+                                             interpreter, input, queued_at, visible_at, worker_id, token_hash, leased_at)
+                    SELECT _i.bucket, _i.instance_id, a.seq, _execution_id, a.lane, a.kind, _i.owner, _i.database,
+                           _i.queue, _i.interpreter, a.input, _now, _now,
+                           CASE WHEN a.token IS NOT NULL THEN _worker_id END, sha256(convert_to(a.token, 'UTF8')),
+                           CASE WHEN a.token IS NOT NULL THEN _now END
+                    FROM asked a
+                    RETURNING worker_id)
+            SELECT bool_or(worker_id IS NULL) INTO _for_others FROM added;
+        IF _for_others THEN
+            PERFORM df_engine.wake();
+        END IF;
     END IF;
     IF json_array_length(_t.timers) > 0 THEN
         INSERT INTO df_engine.timers (bucket, instance_id, seq, execution_id, due_at)
