@@ -1,4 +1,4 @@
-"""A server whose data, or whose write-ahead log alone, lie on a small disk of their own that can be filled.
+"""A server's data, its write-ahead log alone, or one database, on a small disk of their own that can be filled.
 
 The disk is a tmpfs, so whoever runs the tests must be able to mount one.
 """
@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from psycopg import sql
 
-from cluster import SERVER_OPTIONS
+from cluster import SERVER_OPTIONS, Database
 from perdure import binaries
 from perdure.binaries import Account
 from perdure.server import Server
@@ -49,7 +50,7 @@ class Disk:
 
     def free(self) -> None:
         """Give it back."""
-        self._junk.unlink()
+        self._junk.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -72,6 +73,28 @@ def small_disk(account: Account, megabytes: int) -> Iterator[Disk]:
 
 
 @contextlib.contextmanager
+def database_on_small_disk(database: Database, megabytes: int) -> Iterator[Disk]:
+    """A database of the tests' own server moved onto a small disk, and back at the end, whoever is connected then.
+
+    Skips the test where the server was given to us: it need not see our disks.
+    """
+    if database.cluster.server is None:
+        pytest.skip("the server is not the tests' own")
+    name = sql.Identifier(database.name)
+    with small_disk(binaries.server_account(), megabytes) as disk, database.cluster.admin() as admin:
+        admin.execute(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(str(disk.path)))
+        try:
+            admin.execute(sql.SQL("ALTER DATABASE {} SET TABLESPACE small").format(name))
+            yield disk
+        finally:
+            disk.free()
+            admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database.name])
+            admin.execute(sql.SQL("ALTER DATABASE {} SET TABLESPACE pg_default").format(name))
+            admin.execute("DROP TABLESPACE small")
+
+
+@contextlib.contextmanager
 def server_on_small_disk(megabytes: int, wal_only: bool) -> Iterator[tuple[Server, Disk]]:
     """A running server with its data directory, or only its log of writes, on a small disk."""
     account = binaries.server_account()
@@ -90,8 +113,7 @@ def server_on_small_disk(megabytes: int, wal_only: bool) -> Iterator[tuple[Serve
                 server.start()
                 yield server, disk
             finally:
-                with contextlib.suppress(FileNotFoundError):
-                    disk.free()
+                disk.free()
                 server.stop()
     finally:
         shutil.rmtree(server.socket_directory, ignore_errors=True)

@@ -8,7 +8,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 
-from chaos.disk import Disk, server_on_small_disk
+from chaos.disk import Disk, database_on_small_disk, server_on_small_disk
 from chaos.faults import prepared, start, startable, work_goes_on
 from chaos.load import Load, probe, settle
 from chaos.nursery import Child, Nursery
@@ -45,25 +45,44 @@ def kept_full(disk: Disk, workers: list[Child], times: int) -> bool:
     return all(worker.log.count(NO_SPACE) >= times for worker in workers)
 
 
+def fill_for_a_while(disk: Disk, database: Database, load: Load, children: Nursery) -> list[Child]:
+    """Fill the disk under a load until every worker tells of it, one that began meanwhile too; they who are left."""
+    load.prepare()
+    workers = [start(children, database) for _ in range(2)]
+    load.begin()
+    work_goes_on(database, 50)
+    bulk = begin_bulk(database, 12)
+    wait_until(lambda: kept_full(disk, workers, 4), 120, "workers that tell of a full disk")
+    workers.pop(0).kill()
+    workers.append(start(children, database))
+    wait_until(lambda: kept_full(disk, workers, 8), 120, "a worker that began meanwhile to tell of it too")
+    disk.free()
+    server = database.cluster.server
+    assert server is not None
+    wait_until(lambda: startable(server), 60, "the server to start, where it has panicked")
+    taken = probe(database)
+    load.end()
+    ends = settle(database, load)
+    check_bulk(database, bulk)
+    print(f"a new workflow ended after {taken:.1f} s: {ends}")
+    return workers
+
+
 @pytest.mark.timeout(300)
-def test_full_disk(children: Nursery) -> None:
-    """Data and log on one disk that is full for a while: steps and the engine's own calls fail with 53100."""
+def test_full_disk_of_a_database(database: Database, children: Nursery) -> None:
+    """Steps and the engine's own calls fail with 53100."""
+    with database_on_small_disk(database, 48) as disk:
+        workers = fill_for_a_while(disk, database, Load(database, SEED), children)
+        assert all(worker.alive for worker in workers)
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_full_disk_of_everything(children: Nursery) -> None:
+    """Data and log on one disk."""
     with server_on_small_disk(256, wal_only=False) as (server, disk):
         database = prepared(server)
-        load = Load(database, SEED)
-        load.prepare()
-        workers = [start(children, database) for _ in range(2)]
-        load.begin()
-        work_goes_on(database, 50)
-        bulk = begin_bulk(database, 12)
-        wait_until(lambda: kept_full(disk, workers, 8), 120, "workers that tell of a full disk")
-        disk.free()
-        wait_until(lambda: startable(server), 60, "the server to start")
-        taken = probe(database)
-        load.end()
-        ends = settle(database, load)
-        check_bulk(database, bulk)
-        print(f"a new workflow ended after {taken:.1f} s: {ends}")
+        workers = fill_for_a_while(disk, database, Load(database, SEED), children)
         assert all(worker.alive for worker in workers)
 
 
