@@ -195,8 +195,13 @@ class Worker:
             try:
                 self.steps.run(lease)
             except Exception as error:
-                log.exception("a step's outcome could not be written", extra={"instance_id": lease.instance_id})
-                if not isinstance(error, (psycopg.Error, NotRegistered)):
+                known = isinstance(error, (psycopg.Error, NotRegistered))
+                log.error(
+                    "a step's outcome could not be written; its lease goes back to the queue",
+                    extra={"instance_id": lease.instance_id, "reason": str(error).strip()},
+                    exc_info=not known,
+                )
+                if not known:
                     time.sleep(0.05)
             finally:
                 self.backlog.end(http, time.monotonic() - began)
