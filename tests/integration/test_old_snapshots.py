@@ -23,6 +23,11 @@ FILL = """INSERT INTO df_engine.tasks (bucket, instance_id, seq, execution_id, l
     SELECT 0, lpad(n::text, 12, '0'), 1, 1, 'turn', 'turn', 'alice', 'default', 1, now(), now(), %s
     FROM generate_series(1, %s) n"""
 
+MESSAGES = """INSERT INTO df_engine.inbox (bucket, instance_id, name, body, sent_at)
+    SELECT 0, '00000000', 'go', '{}', now() FROM generate_series(1, %s)"""
+TIMERS = """INSERT INTO df_engine.timers (bucket, instance_id, seq, execution_id, due_at)
+    SELECT 0, '00000000', n, 1, now() - interval '1 hour' FROM generate_series(1, %s) n"""
+
 
 @contextmanager
 def snapshot(database: Database) -> Iterator[None]:
@@ -65,6 +70,56 @@ def test_a_claim_looks_at_nothing_below_its_mark(database: Database) -> None:
         highest = dead_tasks(admin, None)
         assert looked_at(admin, "tasks_ready", claim, *worker, 0, True) >= DEAD
         assert looked_at(admin, "tasks_ready", claim, *worker, highest, False) < FEW
+
+
+def hint(admin: Connection, scan: str, floor: object, seconds: float) -> None:
+    """What a scan that took long leaves in the session."""
+    until = float(value(admin, "extract(epoch FROM clock_timestamp())")) + seconds
+    value(admin, "set_config('df_engine.floor_' || %s, %s, false)", scan, f"{until}  {floor}")
+
+
+def test_a_scan_for_messages_and_timers_that_took_long_leaves_where_the_next_begin(database: Database) -> None:
+    claim = "df_engine.claim_v1(%s, %s, 1, 1, 1, 0, false, '{}')"
+    with database.admin() as admin, snapshot(database):
+        worker = registered(admin)
+        admin.execute(cast(Any, MESSAGES), [DEAD])
+        admin.execute(cast(Any, TIMERS), [DEAD])
+        admin.execute("DELETE FROM df_engine.inbox; DELETE FROM df_engine.timers")
+        for index, scan, floor in (
+            ("inbox_order", "inbox", DEAD + 1),
+            ("timers_due", "timers", value(admin, "extract(epoch FROM now() - interval '30 minutes')")),
+        ):
+            assert looked_at(admin, index, claim, *worker) >= DEAD
+            hint(admin, scan, floor, 3600)
+            assert looked_at(admin, index, claim, *worker) < FEW
+            hint(admin, scan, floor, -1)
+            assert looked_at(admin, index, claim, *worker) >= DEAD
+
+
+def test_only_a_scan_that_took_long_leaves_a_hint_and_only_for_whom_it_looked(database: Database) -> None:
+    with database.admin() as admin:
+        kept = "(df_engine.keep_floor('x', %s, %s, '7') IS NULL)::text || coalesce(df_engine.floor_of('x', %s), '')"
+        assert value(admin, kept, None, "1 millisecond", None) == "false"
+        assert value(admin, kept, None, "1 hour", None) == "false7"
+        assert value(admin, kept, None, "1 hour", "alice") == "false"
+
+
+def test_a_signal_that_commits_late_is_found_when_the_hint_is_over(database: Database, workers: Workers) -> None:
+    worker = workers.start()
+    with database.connect(autocommit=False) as late, database.connect() as alice, database.admin() as admin:
+        instance = start(alice, "df.wait_for_signal('go')")
+        wait_until(lambda: value(admin, "count(*) FROM df_engine.tasks") == 0, 60, "the wait to begin")
+        assert worker.terminate(30) == 0
+        value(late, "df.signal(%s, 'go')", instance)
+        registration = registered(admin)
+        hint(admin, "inbox", 1_000_000, 2)
+        late.commit()
+
+        def claimed() -> list[Any]:
+            call = "SELECT instance_id FROM df_engine.claim_v1(%s, %s, 9, 9, 9, 0, false, '{}')"
+            return admin.execute(call, registration).fetchall()
+
+        assert wait_until(claimed, 60, "the signal to be found") == [(instance,)]
 
 
 def test_a_beat_without_a_list_and_a_look_for_the_dead_do_not_go_through_what_living_workers_did(

@@ -4,6 +4,30 @@
 -- and its transaction may stay open. Instances that somebody has locked are left; where a window held nothing but those,
 -- a larger one is looked at, so that nobody's locks keep others' messages and timers back.
 
+-- While somebody holds an old snapshot, every message and timer that ever was since is still in the index, dead. A scan that
+-- took long leaves in its session where the next ones may begin, for some twenty times as long: what commits late below that
+-- is found when the hint is over. NULL when there is no hint.
+CREATE OR REPLACE FUNCTION df_engine.floor_of(_scan text, _owner regrole) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    _hint text[] := string_to_array(current_setting('df_engine.floor_' || _scan, true), ' ');
+BEGIN
+    IF _hint[1]::double precision > extract(epoch FROM clock_timestamp()) AND _hint[2] = coalesce(_owner::oid::text, '') THEN
+        RETURN _hint[3];
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION df_engine.keep_floor(_scan text, _owner regrole, _took interval, _floor text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF _took > interval '0.005 seconds' THEN
+        PERFORM set_config('df_engine.floor_' || _scan,
+            extract(epoch FROM clock_timestamp() + least(_took * 20, interval '5 seconds')) || ' '
+            || coalesce(_owner::oid::text, '') || ' ' || _floor, false);
+    END IF;
+END $$;
+
 -- Messages become facts, in id order, instance by instance; the row itself was the work item.
 CREATE OR REPLACE FUNCTION df_engine.drain_inbox(_most integer, _owner regrole) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -13,16 +37,23 @@ DECLARE
     _looked integer;
     _drained integer := 0;
     _locked boolean := false;
+    _floor bigint := df_engine.floor_of('inbox', _owner);
+    _began timestamptz := clock_timestamp();
+    _scanned timestamptz;
+    _first bigint;
 BEGIN
+    SELECT q.last_value INTO _first FROM df_engine.inbox_message_id_seq q;
     LOOP
         _looked := 0;
-        FOR _c IN SELECT m.bucket, m.instance_id, count(*)::integer AS messages
-                  FROM (SELECT k.bucket, k.instance_id FROM df_engine.inbox k
-                        WHERE _owner IS NULL OR EXISTS (
+        FOR _c IN SELECT m.bucket, m.instance_id, count(*)::integer AS messages, min(m.message_id) AS first
+                  FROM (SELECT k.bucket, k.instance_id, k.message_id FROM df_engine.inbox k
+                        WHERE k.message_id >= coalesce(_floor, 0) AND (_owner IS NULL OR EXISTS (
                             SELECT FROM df_engine.instances i
-                            WHERE i.bucket = k.bucket AND i.instance_id = k.instance_id AND i.owner = _owner)
+                            WHERE i.bucket = k.bucket AND i.instance_id = k.instance_id AND i.owner = _owner))
                         ORDER BY k.message_id LIMIT _most) m
                   GROUP BY m.bucket, m.instance_id LOOP
+            _scanned := coalesce(_scanned, clock_timestamp());
+            _first := least(_first, _c.first);
             _looked := _looked + _c.messages;
             _n := df_engine.drain_instance(_c.bucket, _c.instance_id);
             _drained := _drained + coalesce(_n, 0);
@@ -31,6 +62,9 @@ BEGIN
         EXIT WHEN _drained > 0 OR NOT _locked OR _looked < _most;
         _most := _most * 10;
     END LOOP;
+    IF _floor IS NULL THEN
+        PERFORM df_engine.keep_floor('inbox', _owner, coalesce(_scanned, clock_timestamp()) - _began, _first::text);
+    END IF;
     RETURN _drained;
 END $$;
 
@@ -82,16 +116,22 @@ DECLARE
     _looked integer;
     _fired integer := 0;
     _locked boolean := false;
+    _hint text := df_engine.floor_of('timers', _owner);
+    _floor timestamptz := coalesce(to_timestamp(_hint::double precision), '-infinity');
+    _scanned timestamptz;
+    _first timestamptz := _now;
 BEGIN
     LOOP
         _looked := 0;
-        FOR _c IN SELECT d.bucket, d.instance_id, count(*)::integer AS timers
-                  FROM (SELECT t.bucket, t.instance_id FROM df_engine.timers t
-                        WHERE t.due_at <= _now AND (_owner IS NULL OR EXISTS (
+        FOR _c IN SELECT d.bucket, d.instance_id, count(*)::integer AS timers, min(d.due_at) AS first
+                  FROM (SELECT t.bucket, t.instance_id, t.due_at FROM df_engine.timers t
+                        WHERE t.due_at >= _floor AND t.due_at <= _now AND (_owner IS NULL OR EXISTS (
                             SELECT FROM df_engine.instances i
                             WHERE i.bucket = t.bucket AND i.instance_id = t.instance_id AND i.owner = _owner))
                         ORDER BY t.due_at LIMIT _most) d
                   GROUP BY d.bucket, d.instance_id LOOP
+            _scanned := coalesce(_scanned, clock_timestamp());
+            _first := least(_first, _c.first);
             _looked := _looked + _c.timers;
             _n := df_engine.fire_instance(_c.bucket, _c.instance_id, _now);
             _fired := _fired + coalesce(_n, 0);
@@ -100,6 +140,10 @@ BEGIN
         EXIT WHEN _fired > 0 OR NOT _locked OR _looked < _most;
         _most := _most * 10;
     END LOOP;
+    IF _hint IS NULL THEN
+        PERFORM df_engine.keep_floor('timers', _owner, coalesce(_scanned, clock_timestamp()) - _now,
+                                     extract(epoch FROM _first - interval '1 second')::text);
+    END IF;
     RETURN _fired;
 END $$;
 
@@ -357,7 +401,8 @@ BEGIN
         ORDER BY r.ordinality;
 END $$;
 
-REVOKE ALL ON FUNCTION df_engine.drain_inbox(integer, regrole), df_engine.drain_instance(smallint, text),
+REVOKE ALL ON FUNCTION df_engine.floor_of(text, regrole), df_engine.keep_floor(text, regrole, interval, text),
+    df_engine.drain_inbox(integer, regrole), df_engine.drain_instance(smallint, text),
     df_engine.fire_timers(integer, regrole), df_engine.fire_instance(smallint, text, timestamptz),
     df_engine.end_instance_waits(integer, regrole), df_engine.end_wait(smallint, text, integer),
     df_engine.instance_result(smallint, text), df_engine.free_connections(boolean)

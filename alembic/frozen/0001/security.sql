@@ -17,8 +17,8 @@ DECLARE
     _internal constant text[] := ARRAY[
         'append_facts', 'apply_turn', 'begin_execution', 'check_owner', 'check_proxy', 'check_seq', 'checked_setting',
         'clear_work', 'drain_inbox', 'drain_instance', 'drop_work', 'end_instance_waits', 'end_wait', 'ensure_turn',
-        'finish', 'finish_step', 'fire_instance', 'fire_timers', 'free_connections', 'http_may_call', 'http_rule_concerns',
-        'http_rule_problem', 'http_rules', 'instance_result', 'is_admin', 'may_ask_about', 'new_id', 'proxy_of',
+        'finish', 'finish_step', 'fire_instance', 'fire_timers', 'floor_of', 'free_connections', 'http_may_call', 'http_rule_concerns',
+        'http_rule_problem', 'http_rules', 'instance_result', 'is_admin', 'keep_floor', 'may_ask_about', 'new_id', 'proxy_of',
         'prune_batch', 'prune_ended', 'prune_executions', 'prune_iterations', 'prune_results', 'require_variable', 'result_text',
         'retention_bound', 'schedule', 'token_hash', 'wait_target', 'wake', 'warn_of_blocks', 'wake_holders', 'worker_of',
         'worker_privileges'];
