@@ -246,7 +246,7 @@ def test_forgotten_connections(database: Database, load: Load, children: Nursery
         _beating(database)  # the connection for that is to be among those that are forgotten
         _work_goes_on(database, 0)
         proxy.freeze(True)
-        taken = probe(database, 30)
+        taken = probe(database, 60)
         load.end()
         ends = settle(database, load)
         print(f"going on after {taken:.1f} s: {ends}")
