@@ -4,13 +4,16 @@
 
 Makes a database on the server, with two real workers. An hour is a batch of mixed workflows, started and finished in a
 quarter of a minute or more; in each hour a worker is killed and another one comes. Two loops without an end run through
-all of it. Retention keeps as many ended workflows as six hours have (by number: the clock is the real one). So that a
+all of it. Retention keeps as many ended workflows as three hours have (by number: the clock is the real one). So that a
 day of vacuuming fits in as well, the server looks for work for autovacuum every second while this runs, and workers for
 what is to be cleared away every five seconds: per hour that is still less often than with the defaults.
 
-Prints after each hour what each table and its indexes take and how many rows are dead, at the end how the last hours
-compare with those right after the first six, and fails when something has grown. Then everything is ended and cleared
-away, and no row may be left. The DSN is a superuser's.
+Prints after each hour what each table and its indexes take and how many rows are dead, at the end how the last quarter
+of the day compares with the one before, and fails when something has grown. Then everything is ended and cleared away,
+and no row may be left. The DSN is a superuser's.
+
+An index whose keys are random (the ids) needs some windows of retention until it has the size that it keeps: rows go
+from everywhere in it, and a page is taken out of it only when it is empty.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ import psycopg
 
 from benchmarks.snapshot import ROLE, database
 
-KEPT_HOURS = 6
+KEPT_HOURS = 3
 MIX = {
     "sequence": "'INSERT INTO bench.effects VALUES (1)' ~> 'INSERT INTO bench.effects VALUES (2)' ~> 'SELECT 3'",
     "results": "'SELECT repeat(''x'', 200) AS text' |=> 'a' ~> 'SELECT $a AS again'",
@@ -181,12 +184,12 @@ def tell(hour: int, measure: Measure, seconds: float) -> None:
 
 
 def grown(hours: list[Measure], slack: int = 128) -> list[str]:
-    """What is larger in the last third of the hours after the window filled than in the first: by 10 % and ``slack``.
+    """What is larger in the last quarter of the hours than in the one before: by 10 % and ``slack``.
 
-    In each third the largest value counts, kilobytes or rows.
+    In each quarter the largest value counts, kilobytes or rows.
     """
-    third = max((len(hours) - KEPT_HOURS) // 3, 1)
-    first, last = hours[KEPT_HOURS : KEPT_HOURS + third], hours[-third:]
+    quarter = max(len(hours) // 4, 1)
+    first, last = hours[-2 * quarter : -quarter], hours[-quarter:]
     found = []
     for name in hours[-1]:
         for what in ("kilobytes", "dead"):
@@ -194,7 +197,7 @@ def grown(hours: list[Measure], slack: int = 128) -> list[str]:
             if after > before * 1.1 + slack:
                 found.append(f"{name}: {what} {before} -> {after}")
     total = [max(sum(r.kilobytes for r in hour.values()) for hour in part) for part in (first, last)]
-    print(f"largest total, hours {KEPT_HOURS + 1} to {KEPT_HOURS + third}: {total[0]} kB; last {third}: {total[1]} kB")
+    print(f"largest total in the last {quarter} hours: {total[1]} kB; in the {quarter} before: {total[0]} kB")
     return found
 
 
