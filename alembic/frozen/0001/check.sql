@@ -98,7 +98,11 @@ BEGIN
           AND h.kind IN ('ActivityScheduled', 'ActivityCompleted', 'ActivityFailed', 'ActivityCancelled', 'TimerSet',
                          'TimerFired', 'TimerCancelled', 'InstanceAwaited', 'InstanceEnded')
     ), ends AS MATERIALIZED (
-        SELECT e.bucket, e.instance_id, e.execution_id, e.of AS seq, e.family, count(*) AS times, min(e.kind) AS kind,
+        -- A timer may fire before the turn that cancels it: then it has ended once, and the cancel found nothing to do.
+        SELECT e.bucket, e.instance_id, e.execution_id, e.of AS seq, e.family,
+               count(*) - ((min(e.seq) FILTER (WHERE e.kind = 'TimerFired')
+                            < min(e.seq) FILTER (WHERE e.kind = 'TimerCancelled')) IS TRUE)::integer AS times,
+               min(e.kind) AS kind,
                min(e.seq) AS end_seq, min(e.recorded_at) AS ended_at, string_agg(e.kind || ' at ' || e.seq, ', ' ORDER BY e.seq) AS words
         FROM e WHERE NOT e.begins GROUP BY 1, 2, 3, 4, 5
     ), open AS MATERIALIZED (
