@@ -134,9 +134,9 @@ class Schedule:
         if self.faults and random() < 0.02:
             self._process_fault()
         now = world.now
-        choices: list[Any] = [
-            a for a in world.actors if (a.until <= now or a.event.flag) and a.process.frozen_until <= now
-        ]
+        choices: list[Any] = [a for a in world.actors if a.until <= now or a.event.flag]
+        if self.harmed:
+            choices = [a for a in choices if a.process.frozen_until <= now]
         if world.late and random() < 0.1:
             choices.append(self._deliver_late)
         if self.pending and (random() < 0.2 or not choices):
@@ -160,7 +160,7 @@ class Schedule:
         """Whether somebody starts another worker: nobody serves, or by chance while only one is there."""
         now = self.world.now
         serving = [p for p in self.processes if p.frozen_until <= now]
-        self.harmed = len(serving) < 2
+        self.harmed = len(serving) < max(2, len(self.processes))
         return not serving or (len(self.processes) < 2 and self.random.random() < 0.02)
 
     def _resume(self, actor: Actor) -> None:
