@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from chaos.clocks import HOURS
-from chaos.faults import registered, start, work_goes_on
-from chaos.load import Load, probe, settle
+from chaos.faults import flows, registered, start, work_goes_on
+from chaos.load import Load, settle
 from chaos.nursery import Child, Nursery
 from cluster import Database
 from waiting import eventually_status, wait_until
@@ -75,7 +75,7 @@ def test_workers_wall_clocks_are_hours_off(database: Database, children: Nursery
         scheduled = begin(bob, "df.wait_for_schedule('* * * * *') ~> 'SELECT 1'")
         work_goes_on(database, 200)
         right.kill()
-        taken = probe(database)
+        taken = flows(database)
         for ids, least, most in ((long, 3590.0, 3610.0), (never, 3590.0, 3610.0), (scheduled, -1.0, 61.0)):
             dues = timers_of(admin, ids)
             assert all(least <= due <= most for due in dues), dues

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from chaos.disk import Disk, database_on_small_disk, server_on_small_disk
-from chaos.faults import prepared, start, startable, work_goes_on
-from chaos.load import Load, probe, settle
+from chaos.faults import flows, prepared, start, startable, work_goes_on
+from chaos.load import Load, settle
 from chaos.nursery import Child, Nursery
 from cluster import Database
 from perdure.server import Server
@@ -60,7 +60,7 @@ def fill_for_a_while(disk: Disk, database: Database, load: Load, children: Nurse
     server = database.cluster.server
     assert server is not None
     wait_until(lambda: startable(server), 60, "the server to start, where it has panicked")
-    taken = probe(database)
+    taken = flows(database)
     load.end()
     ends = settle(database, load)
     check_bulk(database, bulk)
@@ -118,7 +118,7 @@ def test_full_disk_of_the_log(children: Nursery) -> None:
         wait_until(is_gone, 120, "a server that has given up")
         disk.free()
         wait_until(lambda: startable(server), 60, "the server to start")
-        taken = probe(database)
+        taken = flows(database)
         load.end()
         ends = settle(database, load)
         print(f"a new workflow ended after {taken:.1f} s and {panics(server) - before} panics: {ends}")

@@ -7,10 +7,11 @@ import os
 import pytest
 
 from chaos.crashing import QUICK
-from chaos.faults import failed_attempts, registered, work_goes_on
+from chaos.faults import failed_attempts, flows, registered, work_goes_on
 from chaos.line import Line, line
 from chaos.load import Load, probe, settle
 from chaos.nursery import Child, Nursery
+from chaos.receiver import receiver
 from cluster import WORKER, Database
 
 SEED = int(os.environ.get("PERDURE_SEED", "1"))
@@ -26,16 +27,16 @@ def start(children: Nursery, database: Database, network: Line, **more: float) -
 @pytest.mark.timeout(max(300, BREAKS * 3))
 def test_messages_are_cut_in_the_middle(database: Database, children: Nursery) -> None:
     """Half a question reaches the server, or half an answer the only worker, and the connection is gone."""
-    load = Load(database, SEED)
-    load.prepare()
-    with line(database.dsn(WORKER), SEED) as network:
+    with line(database.dsn(WORKER), SEED) as network, receiver(database) as url:
+        load = Load(database, SEED, url=url)
+        load.prepare()
         worker = start(children, database, network)
         registered(database, worker)
         load.begin()
         for number in range(BREAKS):
             work_goes_on(database)
             network.break_next("question" if number % 2 else "answer", 60)
-        taken = probe(database)
+        taken = flows(database)
         load.end()
         ends = settle(database, load)
         print(f"{network.breaks} breaks, a new workflow ended after {taken:.1f} s: {ends}")

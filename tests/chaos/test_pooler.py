@@ -11,9 +11,10 @@ import psycopg
 import pytest
 
 from chaos.crashing import QUICK
-from chaos.faults import registered, work_goes_on
-from chaos.load import Load, probe, settle
+from chaos.faults import flows, registered, work_goes_on
+from chaos.load import Load, settle
 from chaos.nursery import Child, Nursery
+from chaos.receiver import receiver
 from cluster import OWNER, WORKER, Cluster, Database
 from pooler import PROGRAM, Pooler, running_pooler
 from waiting import wait_until
@@ -72,10 +73,10 @@ HEAVY = pytest.mark.heavy
 )
 @pytest.mark.timeout(max(300, ROUNDS * 120))
 def test_pooler_dies_or_pauses(cluster: Cluster, database: Database, children: Nursery, faults: list[Fault]) -> None:
-    load = Load(database, SEED)
-    load.prepare()
     slowest: dict[str, float] = {}
-    with running_pooler(cluster, admin_users=OWNER) as pooler:
+    with running_pooler(cluster, admin_users=OWNER) as pooler, receiver(database) as url:
+        load = Load(database, SEED, url=url)
+        load.prepare()
         dsn, role_dsn = pooler.dsn(database.name, WORKER), pooler.dsn(database.name, "{role}")
         workers = [children.start(dsn, role_dsn, **QUICK) for _ in range(2)]
         for worker in workers:
@@ -87,7 +88,7 @@ def test_pooler_dies_or_pauses(cluster: Cluster, database: Database, children: N
                 began = time.monotonic()
                 fault(pooler, workers)
                 over = time.monotonic()
-                taken = probe(database)
+                taken = flows(database)
                 slowest[fault.__name__] = max(taken, slowest.get(fault.__name__, 0.0))
                 print(f"{fault.__name__} for {over - began:.1f} s: a new workflow ended after {taken:.1f} s")
         load.end()

@@ -13,8 +13,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from chaos.faults import failed_attempts, prepared, registered, start, work_goes_on
-from chaos.load import Load, probe, settle
+from chaos.faults import failed_attempts, flows, prepared, registered, start, work_goes_on
+from chaos.load import Load, settle
 from chaos.nursery import Child, Nursery
 from cluster import WORKER, Cluster, Database, own_server
 from perdure.activities.sql import STEP_OPTIONS
@@ -81,7 +81,7 @@ def starve(database: Database, children: Nursery) -> None:
         fresh = start(children, database)
         for worker in (staying, fresh):
             wait_until(lambda: refused(worker) >= 4, 60, "a worker that tells why it waits")  # noqa: B023 - at once
-    taken = probe(database)
+    taken = flows(database)
     registered(database, fresh)
     load.end()
     ends = settle(database, load)
