@@ -16,9 +16,9 @@ BEGIN
         END IF;
     END IF;
     -- Before the markers, which SQL may well contain (@> is jsonb's own): no expression begins with one of these words.
-    IF _input ~* '^(select|insert|update|delete|with|create|alter|drop|call|do|truncate|grant|revoke|explain)\s' THEN
+    IF _input ~* E'^(select|insert|update|delete|with|create|alter|drop|call|do|truncate|grant|revoke|explain)\\s' THEN
         RETURN 'sql';
-    ELSIF _input ~ '~>|\|=>|\?>|!>|@>|df\.' THEN
+    ELSIF _input ~ E'~>|\\|=>|\\?>|!>|@>|df\\.' THEN
         RETURN 'expression';
     END IF;
     RETURN NULL;
@@ -29,9 +29,9 @@ END $$;
 CREATE OR REPLACE FUNCTION df.explain(input text) RETURNS text
 LANGUAGE plpgsql VOLATILE STRICT AS $$
 DECLARE
-    _input text := pg_catalog.btrim(input, E' \t\n\r');
-    _kind text;
-    _done boolean := false;
+    _input pg_catalog.text := pg_catalog.btrim(input, E' \t\n\r');
+    _kind pg_catalog.text;
+    _done pg_catalog.bool := false;
 BEGIN
     BEGIN
         _kind := df_engine.explain_kind(_input);
@@ -41,7 +41,7 @@ BEGIN
     IF _kind OPERATOR(pg_catalog.=) 'expression' THEN
         BEGIN
             PERFORM pg_catalog.set_config('transaction_read_only', 'on', true);
-            EXECUTE pg_catalog.concat('SELECT (', pg_catalog.regexp_replace(_input, '[\s;]+$', ''), E'\n)::pg_catalog.text')
+            EXECUTE pg_catalog.concat('SELECT (', pg_catalog.regexp_replace(_input, E'[\\s;]+$', ''), E'\n)::pg_catalog.text')
                 INTO _input;
             _done := true;
             RAISE EXCEPTION 'df.explain: evaluated' USING ERRCODE = 'DF120';
@@ -106,7 +106,7 @@ END $$;
 CREATE OR REPLACE FUNCTION df_engine.cut(_text text, _most integer) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    _line text := regexp_replace(left(_text, _most * 20), '\s*[\n\r]\s*', ' ', 'g');
+    _line text := regexp_replace(left(_text, _most * 20), E'\\s*[\\n\\r]\\s*', ' ', 'g');
 BEGIN
     RETURN CASE WHEN char_length(_line) > _most THEN left(_line, _most - 3) || '...' ELSE _line END;
 END $$;

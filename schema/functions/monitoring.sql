@@ -77,7 +77,7 @@ BEGIN
         RETURN;
     ELSIF length(_cursor) <= 512 AND _cursor ~ '^([0-9a-fA-F]{2})+$' THEN
         _parts := regexp_match(convert_from(decode(_cursor, 'hex'), 'UTF8'),
-            '^v1\|(\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,6}[+-]\d\d(?::?\d\d)?)\|([^|]+)$');
+            E'^v1\\|(\\d{4,6}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{1,6}[+-]\\d\\d(?::?\\d\\d)?)\\|([^|]+)$');
         created_at := _parts[1]::timestamptz;
         instance_id := _parts[2];
     END IF;

@@ -54,10 +54,10 @@ BEGIN
     ELSE
         RETURN _query;
     END IF;
-    IF coalesce(btrim(_query, E' \t\n\r'), '{}') ~ '^\{\s*\}$' THEN
+    IF coalesce(btrim(_query, E' \t\n\r'), '{}') ~ E'^\\{\\s*\\}$' THEN
         RETURN '{' || _added || '}';
     END IF;
-    RETURN regexp_replace(btrim(_query, E' \t\n\r'), '\s*\}$', '') || ',' || _added || '}';
+    RETURN regexp_replace(btrim(_query, E' \t\n\r'), E'\\s*\\}$', '') || ',' || _added || '}';
 END $$;
 
 -- The last mark of each node in one execution; nodes without one are pending. A mark is
@@ -169,7 +169,7 @@ BEGIN
             SELECT l.stamp, bool_or(l.generation < l.newest) AS superseded FROM levels l GROUP BY l.stamp
         )
         SELECT n.*, coalesce(t.superseded, false) AS superseded,
-               coalesce(substring(n.stamp FROM '::(\d+)$')::integer, 0) AS generation
+               coalesce(substring(n.stamp FROM E'::(\\d+)$')::integer, 0) AS generation
         FROM nodes n LEFT JOIN stamps t ON t.stamp = n.stamp
         ORDER BY n.index
     LOOP

@@ -102,7 +102,7 @@ CREATE OR REPLACE FUNCTION df_engine.run_step_v1(
 ) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
-    _timeout text;
+    _timeout pg_catalog.text;
 BEGIN
     IF pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'read committed'
        OR pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.<>) 'off' THEN
@@ -204,7 +204,7 @@ END $$;
 CREATE OR REPLACE FUNCTION df_engine.reset_session_v1(_role text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    _name text;
+    _name pg_catalog.text;
 BEGIN
     EXECUTE 'CLOSE ALL; UNLISTEN *; RESET ALL; DISCARD TEMP; DISCARD SEQUENCES';
     IF pg_catalog.current_setting('role') OPERATOR(pg_catalog.<>) _role THEN

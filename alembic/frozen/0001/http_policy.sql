@@ -18,9 +18,9 @@ CREATE OR REPLACE FUNCTION df_engine.http_rule_problem(rule df_engine.http_polic
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN CASE
-        WHEN rule.host ~ '^\.?[0-9.]+$' OR rule.host ~ ':' THEN 'an address belongs in the column network'
+        WHEN rule.host ~ E'^\\.?[0-9.]+$' OR rule.host ~ ':' THEN 'an address belongs in the column network'
         WHEN length(rule.host) > 253
-            OR rule.host !~ '^(\*|\[ip\]|\.?[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*)$'
+            OR rule.host !~ E'^(\\*|\\[ip\\]|\\.?[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*)$'
             THEN 'host must be a name in ASCII, a suffix that begins with a dot, [ip] or *'
         WHEN rule.port_high < rule.port_low THEN 'port_high must not be below port_low'
     END;
