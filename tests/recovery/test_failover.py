@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from psycopg.conninfo import conninfo_to_dict
 
 from chaos.nursery import Child, Nursery
 from chaos.wire import proxied
 from cluster import WORKER, Database
+from perdure.cli.fence import fence
 from perdure.eventstore.connections import opening_seconds
 from perdure.server import Server
 from recovery.servers import (
@@ -50,6 +52,8 @@ def waits_at(standby: Database, children: Nursery) -> Child:
     """A worker that was led to a standby: it says so, and waits."""
     child = children.start(standby.dsn(WORKER), standby.role_dsn, **OPTIONS)
     wait_until(lambda: "standby" in child.log, 60, "words of the worker at the standby")
+    told = CliRunner().invoke(fence, ["on", "--dsn", standby.admin_dsn])
+    assert told.exit_code == 1 and "promote it first" in told.output
     return child
 
 

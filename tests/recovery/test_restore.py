@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +20,9 @@ from chaos.crashing import QUICK
 from chaos.nursery import Child, Nursery
 from chaos.scenarios import effect, effects
 from chaos.wire import Proxy, proxied
-from cluster import WORKER, Database
+from cluster import WORKER, Cluster, Database
 from perdure.server import Server
+from pooler import PROGRAM, Pooler, running_pooler
 from recovery.servers import Site, archived, database_of, leads_to, mark
 from recovery.traffic import Traffic, done, missing, settle
 from recovery.workflows import has, signals, start, until
@@ -33,7 +36,8 @@ UNRECORDED = """
         SELECT FROM df_engine.history h WHERE h.instance_id = e.instance AND h.kind = 'ActivityCompleted'
         AND format('%s-%s-%s', h.instance_id, h.execution_id, h.payload::json->>'of') = e.key)
 """
-SLOW = effect("slow").replace("VALUES (", "SELECT ").removesuffix(")$w$") + " FROM pg_sleep(2)$w$"
+GATE = 4711  # an advisory lock: a step that is slow for as long as somebody else has it
+SLOW = effect("slow").replace("VALUES (", "SELECT ").removesuffix(")$w$") + f" FROM pg_advisory_xact_lock({GATE})$w$"
 # What a signal says is what the step after it writes down.
 SAID = "$w$INSERT INTO effects (instance, step, key) VALUES ('{sys_instance_id}', $x.data, '{sys_step_key}')$w$"
 LISTENS = f"df.wait_for_signal('x') |=> 'x' ~> df.wait_for_signal('y') ~> {SAID}"
@@ -54,18 +58,33 @@ def worker(children: Nursery, database: Database, proxy: Proxy) -> Child:
     return children.start(proxy.dsn(database.dsn(WORKER)), proxy.dsn(database.role_dsn), **QUICK)
 
 
+@contextlib.contextmanager
+def pooled(database: Database, proxy: Proxy) -> Iterator[Pooler | None]:
+    """A pooler in front of the address; None where it is not installed."""
+    if PROGRAM is None:
+        yield None
+        return
+    proxy.folder.chmod(0o755)  # the pooler runs as the server's account
+    next(proxy.folder.iterdir()).chmod(0o777)
+    with running_pooler(Cluster(proxy.dsn(database.admin_dsn))) as running:
+        yield running
+
+
 def instant(database: Database, server: Server, workers: list[Child], name: str) -> Instant:
     """Bring workflows to known places, and name the instant. Workers are frozen for it, so that one is unclaimed."""
     waiting = start(database, f"{effect('a')} ~> df.wait_for_signal('go') ~> {effect('z')}")
-    sleeping = start(database, f"{effect('a')} ~> df.sleep(3) ~> {effect('z')}")
     until(database, waiting, "signal")
-    running = start(database, f"{effect('a')} ~> {SLOW} ~> {effect('z')}")
-    until(database, running, "running")
-    until(database, sleeping, "timer")
-    for child in workers:
-        child.send(signal.SIGSTOP)
-    unclaimed = start(database, effect("z"))
-    mark(server, name)
+    with database.admin() as admin:
+        admin.execute("SELECT pg_advisory_lock(%s)", [GATE])
+        running = start(database, f"{effect('a')} ~> {SLOW} ~> {effect('z')}")
+        wait_until(lambda: effects(admin, running) == {"a": 1}, 60, "the step before the slow one")
+        until(database, running, "running")
+        sleeping = start(database, f"{effect('a')} ~> df.sleep(8) ~> {effect('z')}")
+        until(database, sleeping, "timer")
+        for child in workers:
+            child.send(signal.SIGSTOP)
+        unclaimed = start(database, effect("z"))
+        mark(server, name)
     for child in workers:
         child.send(signal.SIGCONT)
     return Instant(running, waiting, sleeping, unclaimed)
@@ -74,8 +93,7 @@ def instant(database: Database, server: Server, workers: list[Child], name: str)
 def check_instant(admin: psycopg.Connection[Any], then: Instant) -> None:
     """Data and workflows are of one instant, and it is the right one."""
     assert admin.execute(UNRECORDED).fetchall() == []
-    assert effects(admin, then.running) in ({}, {"a": 1})
-    assert effects(admin, then.waiting) == effects(admin, then.sleeping) == {"a": 1}
+    assert effects(admin, then.running) == effects(admin, then.waiting) == effects(admin, then.sleeping) == {"a": 1}
     assert effects(admin, then.unclaimed) == {}
     pending = "SELECT status, head_seq FROM df_engine.instances WHERE instance_id = %s"
     assert admin.execute(pending, [then.unclaimed]).fetchone() == ("pending", 1)
@@ -98,12 +116,17 @@ def end_all(database: Database, then: Instant) -> None:
 def test_restore_to_an_instant_under_load(
     place: Site, primary: Server, shop: Database, children: Nursery, seed: int
 ) -> None:
-    """Workers that were alive then live on: the address leads them to the restored server, and they go on there."""
+    """Workers that were alive then live on: the address leads them to the restored server, and they go on there.
+
+    One of them is connected to a pooler (where one is installed), and does not even see a connection break.
+    """
     database = shop
     load = Traffic(database, seed)
     load.prepare()
-    with proxied(database.dsn(WORKER)) as proxy:
+    with proxied(database.dsn(WORKER)) as proxy, pooled(database, proxy) as pooler:
         workers = [worker(children, database, proxy) for _ in range(2)]
+        if pooler is not None:
+            workers.append(children.start(pooler.dsn(shop.name, WORKER), pooler.dsn(shop.name, "{role}"), **QUICK))
         listener = start(database, LISTENS)
         load.begin()
         wait_until(lambda: done(database) > 30, 60, "work before the backup")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+import psycopg
 
 from perdure.cli import target
-from perdure.cli.target import dsn_option
+from perdure.cli.target import Refused, dsn_option
 
 _SET = "UPDATE df.settings SET value = %s WHERE name = 'hold_outbound'"
 _HELD = (
@@ -35,8 +38,15 @@ def fence(what: str, dsn: str | None) -> None:
     """
     with target.connected(target.resolve(dsn, "owner")) as connection, target.refusals():
         if what != "status":
-            connection.execute(_SET, (what,))
+            _set(connection, what)
         held, waiting, running = connection.execute(_HELD).fetchone() or (False, 0, 0)
     state = "held" if held else "not held"
     wait, run = "waits" if waiting == 1 else "wait", "runs" if running == 1 else "run"
     click.echo(f"outbound steps are {state}; {waiting} {wait}, {running} {run}")
+
+
+def _set(connection: psycopg.Connection[Any], what: str) -> None:
+    try:
+        connection.execute(_SET, (what,))
+    except psycopg.errors.ReadOnlySqlTransaction:
+        raise Refused("the server takes no writes: where it is a standby or in recovery, promote it first") from None
