@@ -5,9 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 
 from perdure.eventstore.engine import token_hash
+from perdure.fairness import FairQueue
 from perdure.work import Lease
 
 PREFETCH = 8
@@ -19,12 +20,13 @@ class Backlog:
     """Leased steps on their way to the slots. Safe for many threads."""
 
     def __init__(self, slots: int, http_slots: int) -> None:
-        self.sql: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
+        self._running: Counter[int] = Counter()  # SQL slots by role
+        self.sql = FairQueue(self._running)
         self.http: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
         self._slots = slots
         self._http_slots = http_slots
         self._lock = threading.Lock()
-        self._waiting: dict[bytes, float] = {}
+        self._waiting: dict[bytes, tuple[float, int]] = {}  # since when, and whose
         self._busy = 0
         self._http_busy = 0
         self._kept = 0
@@ -37,7 +39,7 @@ class Backlog:
             self.http.put(lease)
             return
         with self._lock:
-            self._waiting[token_hash(lease.token)] = time.monotonic()
+            self._waiting[token_hash(lease.token)] = time.monotonic(), lease.owner
         self.sql.put(lease)
 
     def begin(self, lease: Lease, http: bool) -> bool:
@@ -49,15 +51,17 @@ class Backlog:
                 self._http_busy += 1
             else:
                 self._busy += 1
+                self._running[lease.owner] += 1
             return True
 
-    def end(self, http: bool, seconds: float) -> None:
-        """The slot is free again after so long."""
+    def end(self, lease: Lease, http: bool, seconds: float) -> None:
+        """The slot that took the step is free again after so long."""
         with self._lock:
             if http:
                 self._http_busy -= 1
             else:
                 self._busy -= 1
+                self._running[lease.owner] -= 1
                 self._durations.append(seconds)
 
     def waiting(self) -> set[bytes]:
@@ -74,10 +78,19 @@ class Backlog:
         """What has waited so long that others may be free for it."""
         limit = time.monotonic() - AGED
         with self._lock:
-            aged = [digest for digest, since in self._waiting.items() if since < limit]
+            aged = [digest for digest, (since, _) in self._waiting.items() if since < limit]
             for digest in aged:
                 del self._waiting[digest]
         return aged
+
+    def held(self) -> Counter[int]:
+        """How many SQL slots each role (oid) has here or waits for."""
+        with self._lock:
+            return +self._running + Counter(owner for _, owner in self._waiting.values())
+
+    def steps_aside(self, lease: Lease) -> bool:
+        """Whether the slot that would go on with this step is for another role first."""
+        return lease.kind == "sql" and self.sql.has_before(lease.owner)
 
     def free(self) -> tuple[int, int]:
         """Free slots: for SQL, for HTTP."""

@@ -77,6 +77,7 @@ class Steps:
         self._http = http
         self._registry = registry
         self.stopping = threading.Event()
+        self.steps_aside: Callable[[Lease], bool] = lambda _: False
         self.max_result_bytes = 64 << 20
         self.retry_total_seconds = 15.0
 
@@ -97,6 +98,9 @@ class Steps:
             if following is not None and self.stopping.is_set():
                 self._engine.mine("release", [token_hash(following.token)])
                 self.leave(following)
+                return
+            if following is not None and self.steps_aside(following):
+                self._submit(following)
                 return
 
     def leave(self, lease: Lease) -> Lease | None:

@@ -31,6 +31,7 @@ from perdure.eventstore.calls import CALLS
 from perdure.eventstore.connections import CONTROL_OPTIONS, Connections, Link, connect
 from perdure.eventstore.engine import Claimed, Engine, new_token
 from perdure.eventstore.errors import NotRegistered
+from perdure.fairness import Others
 from perdure.fanout import Fanouts
 from perdure.httpsteps import HttpSteps
 from perdure.instances import Instances
@@ -78,6 +79,8 @@ class Worker:
         self._prune_seconds = 60.0
         self._capped = False
         self.marks = Marks()
+        self._others = Others()
+        self._shared = False
         self._idling = Pace(IDLE_TIMES, IDLE_SECONDS)
         self.http = http
 
@@ -122,6 +125,7 @@ class Worker:
         with self.connections.borrow() as connection:
             home = connection.info.dbname or str(info.get("dbname"))
             login = connection.info.user
+        self._shared = bool(hello["service"]) and self.settings.only_role is None
         if not self.settings.role_dsn and not hello["service"]:
             log.info("serving the workflows of one role", extra={"role": login})
         self.sessions = Sessions(self.settings, self.engine, home)
@@ -137,6 +141,7 @@ class Worker:
             self._alarm,
         )
         self.steps.stopping = self.stopping
+        self.steps.steps_aside = self.backlog.steps_aside
         self._obey(hello)
         self._register()
 
@@ -204,7 +209,7 @@ class Worker:
                 if not known:
                     time.sleep(0.05)
             finally:
-                self.backlog.end(http, time.monotonic() - began)
+                self.backlog.end(lease, http, time.monotonic() - began)
                 self.wakeup.set()
 
     def _take_over(self, lease: Lease | None) -> None:
@@ -219,6 +224,8 @@ class Worker:
         while not self.stopping.is_set():
             self.wakeup.clear()
             try:
+                if self._shared:
+                    self._claim_for_others()
                 if self.backlog.well_supplied() and time.monotonic() < claimed_at + BUSY_CLAIM_SECONDS:
                     self.wakeup.wait(BUSY_CLAIM_SECONDS)
                     continue
@@ -291,6 +298,20 @@ class Worker:
             self.signals.claiming.clear()
         self.marks.claimed(began, time.monotonic(), full, asked, claimed)
         return claimed, turns
+
+    def _claim_for_others(self) -> None:
+        """Work of roles that hold less than their share of the slots, from behind those that hold more."""
+        began = time.monotonic()
+        left_out = self._others.left_out(self.backlog.held(), self.settings.slots, began)
+        if not left_out:
+            return
+        self.signals.claiming.set()
+        try:
+            claimed = self.engine.claim(LEAST_TURNS, 1, 0, 0, False, [*self.sessions.blocked(), *left_out])
+        finally:
+            self.signals.claiming.clear()
+        self._others.claimed(began, time.monotonic(), bool(claimed))
+        self._begin(claimed)
 
     def _begin(self, claimed: list[Claimed]) -> None:
         turns = [pending_of(task) for task in claimed if task.seq == 0]
