@@ -33,9 +33,11 @@ BEGIN
 END $$;
 
 -- Clears away at most _most ended workflows, oldest first, with everything that belongs to them, and no more than some tens
--- of thousands of rows unless one has as many; how many rows that were, and whether there may be more to go. One that
--- somebody waits for stays until the wait has seen its end.
-CREATE OR REPLACE FUNCTION df_engine.prune_batch(_most integer, _owner regrole, OUT rows bigint, OUT more boolean)
+-- of thousands of rows unless one has as many; how many rows that were, whether there may be more to go, when the last of
+-- them ended, and how long they were looked for. One that somebody waits for stays until the wait has seen its end.
+CREATE OR REPLACE FUNCTION df_engine.prune_batch(
+    _most integer, _owner regrole, _floor timestamptz, OUT rows bigint, OUT more boolean, OUT last timestamptz, OUT took interval
+)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     _bound record;
@@ -43,19 +45,21 @@ DECLARE
     _ids text[];
     _table text;
     _n bigint;
+    _began timestamptz := clock_timestamp();
 BEGIN
     SELECT * INTO _bound FROM df_engine.retention_bound();
     SELECT array_agg(g.bucket) FILTER (WHERE g.before < 50000), array_agg(g.instance_id) FILTER (WHERE g.before < 50000),
-           count(*) = _most OR coalesce(bool_or(g.before >= 50000), false)
-        INTO _buckets, _ids, more
-        FROM (SELECT l.bucket, l.instance_id, sum(l.head_seq) OVER (ORDER BY l.ended_at, l.instance_id) - l.head_seq AS before
+           count(*) = _most OR coalesce(bool_or(g.before >= 50000), false), max(g.ended_at) FILTER (WHERE g.before < 50000)
+        INTO _buckets, _ids, more, last
+        FROM (SELECT l.bucket, l.instance_id, l.ended_at, sum(l.head_seq) OVER (ORDER BY l.ended_at, l.instance_id) - l.head_seq AS before
               FROM (SELECT i.bucket, i.instance_id, i.ended_at, i.head_seq
                     FROM df_engine.instances i
-                    WHERE i.ended_at IS NOT NULL AND (i.ended_at, i.instance_id) <= (_bound.ended_at, _bound.instance_id)
+                    WHERE i.ended_at >= _floor AND (i.ended_at, i.instance_id) <= (_bound.ended_at, _bound.instance_id)
                       AND (_owner IS NULL OR i.owner = _owner)
                       AND NOT EXISTS (SELECT FROM df_engine.instance_waits w
                                       WHERE w.target_bucket = i.bucket AND w.target_id = i.instance_id)
                     ORDER BY i.ended_at, i.instance_id LIMIT _most FOR UPDATE SKIP LOCKED) l) g;
+    took := clock_timestamp() - _began;
     rows := 0;
     IF _ids IS NULL THEN
         RETURN;
@@ -74,7 +78,7 @@ END $$;
 CREATE OR REPLACE FUNCTION df_engine.prune_ended(_most integer, _owner regrole) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN (SELECT b.rows FROM df_engine.prune_batch(_most, _owner) b);
+    RETURN (SELECT b.rows FROM df_engine.prune_batch(_most, _owner, '-infinity') b);
 END $$;
 
 -- Old iterations of loops at the root: all but the last 100 executions of what still runs. Results that the current
@@ -162,9 +166,15 @@ DECLARE
     _most constant integer := 20000;
     _batch record;
     _rows bigint;
+    _hint text := df_engine.floor_of('ended', _owner);
 BEGIN
-    SELECT * INTO _batch FROM df_engine.prune_batch(1000, _owner);
+    SELECT * INTO _batch
+        FROM df_engine.prune_batch(1000, _owner, coalesce(to_timestamp(_hint::double precision), '-infinity'));
     IF _batch.more THEN
+        IF _hint IS NULL THEN
+            PERFORM df_engine.keep_floor('ended', _owner, _batch.took,
+                                         extract(epoch FROM _batch.last - interval '1 second')::text);
+        END IF;
         RETURN _batch.rows;
     END IF;
     _rows := df_engine.prune_iterations(_most, _owner);
@@ -194,7 +204,7 @@ BEGIN
     RETURN _rows;
 END $$;
 
-REVOKE ALL ON FUNCTION df_engine.retention_bound(), df_engine.prune_batch(integer, regrole),
+REVOKE ALL ON FUNCTION df_engine.retention_bound(), df_engine.prune_batch(integer, regrole, timestamptz),
     df_engine.prune_ended(integer, regrole),
     df_engine.prune_iterations(integer, regrole), df_engine.prune_results(smallint, text, integer, text),
     df_engine.prune_executions(smallint, text, integer, integer) FROM PUBLIC;
