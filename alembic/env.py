@@ -77,7 +77,7 @@ def change(connection: Connection, direction: str) -> None:
             locks.take(connection)
     context.run_migrations()
     after = revision_of_database()
-    if after is None or not known or (as_frozen and after == before):
+    if after is None or (before is not None and not known) or (as_frozen and after == before):
         return
     with Operations.context(context.get_context()):
         if not as_frozen:
@@ -116,7 +116,12 @@ def run_offline() -> None:
     with context.begin_transaction():
         context.execute(LOCK)
         context.execute(CREATE_SCHEMA)
+        context.get_context().impl.static_output(locks.SCRIPT)
         context.run_migrations()
+        after = context.get_revision_argument()
+        if changing() and isinstance(after, str):
+            with Operations.context(context.get_context()):
+                install.note(after)
 
 
 if context.is_offline_mode():

@@ -55,12 +55,12 @@ ENGINE_SCHEMA = "df_engine"
 VERSION_TABLE = "alembic_version"
 
 _OTHER_TABLES = (
-    "the schema was installed from an earlier state of this revision, with other tables: save what you need, run "
-    "`alembic downgrade base` or drop the database, and migrate again"
+    "the schema was installed from an earlier state of this revision, with other tables: save what you need, drop the "
+    "schemas df and df_engine or the database, and migrate again"
 )
 _CANNOT_REPLACE = (
     "the schema was installed from an earlier state of this revision whose functions cannot be replaced in place: save "
-    "what you need, run `alembic downgrade base` or drop the database, and migrate again"
+    "what you need, drop the schemas df and df_engine or the database, and migrate again"
 )
 # What CREATE OR REPLACE has gone over has lost the mark; what keeps it is not in the SQL any more.
 _ROUTINES = "pg_catalog.pg_proc p WHERE p.pronamespace IN ('df'::regnamespace, 'df_engine'::regnamespace)"
@@ -107,7 +107,6 @@ def install(revision: str) -> None:
     """Install everything that ``revision`` froze. Called once, by the first migration."""
     for theme in order(revision, _root()):
         replace(revision, theme)
-    note()
     # Whoever may enter the schema may know its revision: a worker compares it with its own.
     _send("the version", f"GRANT SELECT ON {ENGINE_SCHEMA}.{VERSION_TABLE} TO PUBLIC;")
 
@@ -117,8 +116,8 @@ def replace(revision: str, theme: str) -> None:
     _send(theme, (_root() / revision / f"{theme}.sql").read_text("utf-8"))
 
 
-def note(revision: str | None = None) -> None:
-    """Write down on the schema what is installed now: everything up to ``revision``, or all that there is."""
+def note(revision: str) -> None:
+    """Write down on the schema what is installed now: everything up to ``revision``."""
     from perdure.schema import fingerprint
 
     _send("the fingerprint", f"COMMENT ON SCHEMA {ENGINE_SCHEMA} IS '{fingerprint.of_frozen(_root(), revision)}';")

@@ -40,6 +40,8 @@ DO $$ DECLARE _r record; BEGIN
         END IF;
     END LOOP;
 END $$"""
+# For whoever runs a script by hand: once, and everything stops where the locks are not to be had.
+SCRIPT = f"SET LOCAL statement_timeout = '1500ms';\n{_TAKE};\nSET LOCAL statement_timeout TO DEFAULT;\n"
 _HOLDERS = """
 SELECT DISTINCT l.pid, coalesce(a.usename, '?') FROM pg_catalog.pg_locks l
 JOIN pg_catalog.pg_class c ON c.oid = l.relation

@@ -47,6 +47,7 @@ def script(*, operators: str | None = None, since: str = "base") -> str:
     """The SQL that ``upgrade`` would run on a database at revision ``since``: for whoever installs it by hand."""
     output = io.StringIO()
     config = _config("", operators, None, output)
+    config.attributes["command"] = "upgrade"
     command.upgrade(config, f"{since}:head" if since != "base" else "head", sql=True)
     return output.getvalue()
 

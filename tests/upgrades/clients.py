@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -27,6 +28,7 @@ class Clients:
     seed: int
     started: int = 0
     cancelled: int = 0
+    slowest: float = 0.0  # seconds that the longest round of calls has taken
     trouble: list[str] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -57,8 +59,10 @@ class Clients:
         random = Random(self.seed)
         with self.database.connect("alice") as alice:
             while not self.stopping.wait(0.05):
+                began = time.monotonic()
                 try:
                     self._round(alice, random)
+                    self.slowest = max(self.slowest, time.monotonic() - began)
                 except (psycopg.Error, AssertionError) as error:
                     self.trouble.append(repr(error))
 

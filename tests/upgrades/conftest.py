@@ -1,4 +1,4 @@
-"""Fixtures: releases that come after this one, and a database that this one has migrated by its own command."""
+"""Fixtures: releases that come after this one, and a database that this one has migrated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cluster import OWNER, WORKER, Database, Workers
-from upgrades.releases import Release, next_release, this_release
+from perdure.cli import migration
+from upgrades.releases import Release, next_release
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +26,8 @@ def later_perdure(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 @pytest.fixture
 def installed(empty_database: Database) -> Database:
-    """A database that this release has migrated, by its own command."""
-    done = this_release("migrate", "--dsn", empty_database.dsn(OWNER))
-    assert done.returncode == 0, done.stderr
+    """A database that this release has migrated."""
+    migration.run(empty_database.dsn(OWNER), "public")
     with empty_database.connect(OWNER) as owner:
         owner.execute("SELECT df.grant_usage('alice')")
         owner.execute(f"SELECT df.grant_worker('{WORKER}')")

@@ -13,12 +13,15 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import perdure
+from chaos.nursery import Child
 from cluster import OWNER, Database, WorkerProcess, clean_environment
 from perdure.schema import install
 from waiting import wait_until
 
+Started = TypeVar("Started", WorkerProcess, Child)
 OLD, NEW = "0001", "0002"
 TABLES = """
 ALTER TABLE df_engine.instances ADD COLUMN purpose text;
@@ -63,22 +66,14 @@ class Release:
 
     def perdure(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run its command to the end."""
-        return _run([sys.executable, "-m", "perdure", *arguments], self.environment, seconds)
-
-    def python(self, program: str) -> subprocess.CompletedProcess[str]:
-        """Run a line of Python with it."""
-        return _run([sys.executable, "-c", program], self.environment, 120)
-
-
-def _run(command: list[str], environment: dict[str, str], seconds: float) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        env=clean_environment(environment),
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
+        return subprocess.run(
+            [sys.executable, "-m", "perdure", *arguments],
+            env=clean_environment(self.environment),
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
 
 
 def this_release(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -93,11 +88,11 @@ def upgraded(release: Release, database: Database) -> None:
     assert f"revision {NEW} installed" in done.stdout
 
 
-def registered(database: Database, worker: WorkerProcess) -> WorkerProcess:
+def registered(database: Database, worker: Started) -> Started:
     """Wait until a worker has said that it is there."""
     query = "SELECT 1 FROM df_engine.workers WHERE pid = %s"
     with database.admin() as admin:
-        wait_until(lambda: admin.execute(query, [worker.pid]).fetchone(), 60, f"a worker that registers: {worker.log}")
+        wait_until(lambda: admin.execute(query, [worker.pid]).fetchone(), 120, f"a worker that registers: {worker.log}")
     return worker
 
 

@@ -19,6 +19,7 @@ from upgrades.record import RELEASE, WORKFLOWS, send
 from upgrades.releases import Release
 from waiting import ENDED, eventually_status
 
+pytestmark = pytest.mark.timeout(400)
 RECORDED = sorted(Path(__file__).parent.glob("*/in_flight.sql.gz"))
 OWN = Path(__file__).parent / RELEASE / "in_flight.sql.gz"
 # What may be in the tables of the engine while nobody works, and what finds it there.

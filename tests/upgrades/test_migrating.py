@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click import ClickException
 
 from chaos.load import Load, settle
-from cluster import OWNER, Database, Workers, clean_environment
+from chaos.nursery import Child, Nursery, nursery
+from cluster import OWNER, WORKER, Database, Workers, clean_environment
 from migrations.test_catalogue import catalogue
 from perdure.cli import migration
 from perdure.schema import fingerprint, locks
@@ -25,10 +28,12 @@ from upgrades.clients import Clients
 from upgrades.releases import NEW, OLD, Release, registered, upgraded
 from waiting import eventually_status, wait_until
 
+pytestmark = pytest.mark.timeout(400)
 MIGRATIONS = int(os.environ.get("PERDURE_MIGRATIONS", "2"))
 RESTARTS = int(os.environ.get("PERDURE_RESTARTS", "2"))
 SEED = int(os.environ.get("PERDURE_SEED", "1"))
 FLEET = ("--slots", "2", "--http-slots", "1", "--lease-seconds", "8", "--poll-seconds", "0.5")
+NEXT: dict[str, Any] = {"slots": 2, "http_slots": 1, "lease_seconds": 8.0, "poll_seconds": 0.5}
 MIGRATING = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"
 
 
@@ -69,7 +74,7 @@ def pretend_other_functions(admin: Any) -> None:
     admin.execute(f"COMMENT ON SCHEMA df_engine IS 'perdure: tables {made.tables}, functions {'0' * 16}'")
 
 
-@pytest.mark.timeout(max(300, MIGRATIONS * 30))
+@pytest.mark.timeout(max(400, MIGRATIONS * 30))
 def test_functions_are_created_anew_under_load(
     installed: Database, fleet: Workers, work: Load, clients: Clients
 ) -> None:
@@ -85,28 +90,58 @@ def test_functions_are_created_anew_under_load(
         work_goes_on(admin)
         work.end()
         print(f"{MIGRATIONS} migrations, seed {SEED}: {clients.end()}, {settle(installed, work)}")
+        print(f"a user waited for {clients.slowest:.1f} s at most")
         assert failed_attempts(admin) == []
     assert all(worker.process.poll() is None for worker in running)
 
 
-@pytest.mark.timeout(max(300, RESTARTS * 60))
+@pytest.fixture
+def next_workers(next_perdure: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nursery]:
+    """Starts workers of the next release, quickly."""
+    monkeypatch.setenv("PYTHONPATH", next_perdure.environment["PYTHONPATH"])
+    with nursery(tmp_path / "next") as running:
+        monkeypatch.undo()
+        yield running
+        for child in running.children[-5:]:  # shown where the test failed
+            print(f"--- {child.log_path.name}\n{child.log[-5000:]}")
+
+
+@pytest.mark.timeout(max(400, RESTARTS * 60))
 def test_rolling_upgrade_under_load(
-    installed: Database, fleet: Workers, work: Load, clients: Clients, next_perdure: Release
+    installed: Database,
+    fleet: Workers,
+    work: Load,
+    clients: Clients,
+    next_perdure: Release,
+    next_workers: Nursery,
 ) -> None:
     """Migrate (twice at once), then put a new worker in the place of each old one, and of those again and again."""
-    running = [registered(installed, fleet.start(*FLEET)) for _ in range(2)]
+    old = [registered(installed, fleet.start(*FLEET)) for _ in range(2)]
     work.begin()
     clients.begin()
     with installed.admin() as admin:
         work_goes_on(admin)
         _migrate_twice_at_once(next_perdure, installed)
+        new: list[Child] = []
         for _ in range(RESTARTS):
-            running.append(registered(installed, fleet.start(*FLEET, env=next_perdure.environment)))
+            new.append(registered(installed, next_workers.start(installed.dsn(WORKER), installed.role_dsn, **NEXT)))
             work_goes_on(admin)
-            assert running.pop(0).terminate(60) == 0
+            if old:
+                assert old.pop(0).terminate(60) == 0
+            else:
+                _restart(new.pop(0))
         work.end()
         print(f"{RESTARTS} restarts, seed {SEED}: {clients.end()}, {settle(installed, work)}")
+        print(f"a user waited for {clients.slowest:.1f} s at most")
         assert failed_attempts(admin) == []
+        begun = "SELECT interpreter, count(*) FROM df_engine.instances GROUP BY 1 ORDER BY 1"
+        print(f"workflows by interpreter: {dict(admin.execute(begun).fetchall())}")
+
+
+def _restart(worker: Child) -> None:
+    worker.send(signal.SIGTERM)
+    worker.gone(60)
+    assert worker.log.rstrip().endswith("worker stopped"), worker.log
 
 
 def _migrate_twice_at_once(release: Release, database: Database) -> None:

@@ -6,15 +6,19 @@ The next release is simulated (``upgrades.releases``); each release is run by it
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
-from cluster import OWNER, WORKER, Database, Workers
+from cluster import OWNER, WORKER, Database, Workers, clean_environment
 from migrations.test_catalogue import catalogue
+from perdure import binaries
+from perdure.cli import migration
 from perdure.schema import migrate
 from upgrades.releases import NEW, OLD, Release, registered, this_release, upgraded
 from waiting import eventually_status, wait_until
 
+pytestmark = pytest.mark.timeout(400)  # each test starts several processes, and the machine may be busy
 WAITS = "SELECT df.start('SELECT 1' ~> df.wait_for_signal('go') ~> 'INSERT INTO done VALUES (1)')"
 TURNS = "SELECT payload FROM df_engine.history WHERE instance_id = %s AND kind = 'TurnTaken' ORDER BY seq"
 TASKS = "SELECT worker_id, interpreter FROM df_engine.tasks WHERE instance_id = %s"
@@ -193,15 +197,13 @@ def test_schema_of_the_new_release_goes_down_and_up_again(
     first, second = started(installed), started(installed)
     waits(installed, first)
     upgraded(next_perdure, installed)
-    down = next_perdure.python(
-        f"from perdure.schema import migrate; migrate.downgrade({installed.dsn(OWNER)!r}, {OLD!r})"
-    )
+    down = next_perdure.perdure("migrate", "--down-to", OLD, "--dsn", installed.dsn(OWNER))
     assert down.returncode == 0, down.stderr
+    assert f"down from revision {NEW} to {OLD}" in down.stdout
     with installed.admin() as admin:
         assert catalogue(admin) == was
     assert migrate.current(installed.dsn(OWNER)) == OLD
-    done = this_release("migrate", "--dsn", installed.dsn(OWNER))
-    assert (done.returncode, done.stderr) == (0, "") and "already at revision" in done.stdout
+    assert "already at revision" in migration.run(installed.dsn(OWNER), "public")
     finished(installed, first)
     assert "Warning" not in registered(installed, fleet.start(*QUICK)).log
     upgraded(next_perdure, installed)
@@ -225,3 +227,34 @@ def test_state_that_no_release_made_is_named(installed: Database) -> None:
                 assert done.returncode == 1 and words in done.stderr, done.stderr
             assert catalogue(admin) == before
         assert admin.execute("SELECT count(*) FROM df_engine.workers").fetchone() == (0,)
+
+
+def test_script_of_what_is_new_does_what_the_command_does(
+    installed: Database, fleet: Workers, next_perdure: Release
+) -> None:
+    """psql runs it while a worker works, and a new worker finds nothing missing."""
+    registered(installed, fleet.start(*QUICK))
+    instance_id = started(installed)
+    waits(installed, instance_id)
+    script = next_perdure.perdure("migrate", "--sql", "--since", OLD)
+    assert script.returncode == 0, script.stderr
+    command = [binaries.psql(), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", installed.dsn(OWNER)]
+    done = subprocess.run(
+        command, input=script.stdout, capture_output=True, text=True, env=clean_environment(), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in registered(installed, fleet.start(*QUICK, env=next_perdure.environment)).log
+    finished(installed, instance_id)
+    well(installed)
+
+
+def test_what_cannot_be_done_with_revisions_is_said(installed: Database) -> None:
+    dsn = installed.dsn(OWNER)
+    for arguments, words in (
+        (("--sql", "--since", OLD), f"revision {OLD} is not older than {OLD}"),
+        (("--down-to", "0000", "--dsn", dsn), f"at revision {OLD}: this perdure cannot take it down to 0000"),
+        (("--down-to", "base", "--dsn", dsn), "cannot take it down to base"),
+    ):
+        done = this_release("migrate", *arguments)
+        assert done.returncode == 1 and words in done.stderr, done.stderr
+    assert migrate.current(dsn) == OLD

@@ -89,6 +89,8 @@ def psql(dsn: str | None, arguments: tuple[str, ...]) -> None:
 @perdure.command()
 @dsn_option
 @click.option("--sql", "as_sql", is_flag=True, help="Print the script for a DBA instead; no server is asked.")
+@click.option("--since", metavar="REVISION", help="With --sql: only what came after this revision.")
+@click.option("--down-to", metavar="REVISION", help="Take the schema back to this older revision.")
 @click.option(
     "--operators",
     type=click.Choice(["public", "df"]),
@@ -97,10 +99,11 @@ def psql(dsn: str | None, arguments: tuple[str, ...]) -> None:
     show_default=True,
     help="The schema for the operators ~> & | ?> ...; df where CREATE on public is not to be had.",
 )
-def migrate(dsn: str | None, as_sql: bool, operators: str) -> None:
+def migrate(dsn: str | None, as_sql: bool, since: str | None, down_to: str | None, operators: str) -> None:
     """Install the schema or bring it up to date.
 
-    Doing it again changes nothing. Two at once wait for each other.
+    Doing it again changes nothing. Two at once wait for each other. Workers and users go on meanwhile; a transaction of
+    theirs that stays open for a minute makes it give up, and nothing is changed then.
 
     The role needs CREATE on the database, and on the schema public for the operators.
 
@@ -112,7 +115,9 @@ def migrate(dsn: str | None, as_sql: bool, operators: str) -> None:
     from perdure.cli import migration
 
     if as_sql:
-        click.echo(migration.script(operators), nl=False)
+        click.echo(migration.script(operators, since), nl=False)
+    elif down_to is not None:
+        click.echo(migration.down(target.resolve(dsn, "owner"), down_to))
     else:
         click.echo(migration.run(target.resolve(dsn, "owner"), operators))
 
