@@ -19,8 +19,8 @@ LANGUAGE = "ru"  # where even FATAL has another word
 
 
 @contextlib.contextmanager
-def password_server(programs: str | None = None, **options: str) -> Iterator[tuple[Server, Database]]:
-    """The server and its database ``shop``; ``programs`` is a folder of PostgreSQL's, ``options`` are settings."""
+def bare_server(programs: str | None = None, **options: str) -> Iterator[Server]:
+    """The server without anything in it; ``programs`` is a folder of PostgreSQL's, ``options`` are settings."""
     home = Path(tempfile.mkdtemp(prefix="perdure-test-"))
     account = binaries.server_account()
     if not account.is_me:
@@ -30,12 +30,19 @@ def password_server(programs: str | None = None, **options: str) -> Iterator[tup
     server = Server(home, found, account, tcp=True, durable=False, options={"max_connections": "60", **options})
     try:
         server.start()
-        make_template(Cluster(server.dsn()), "shop")
-        yield server, Database(Cluster(server.dsn()), "shop")
+        yield server
     finally:
         server.stop()
         shutil.rmtree(server.socket_directory, ignore_errors=True)
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def password_server(programs: str | None = None, **options: str) -> Iterator[tuple[Server, Database]]:
+    """The server, and its database ``shop``, migrated."""
+    with bare_server(programs, **options) as server:
+        make_template(Cluster(server.dsn()), "shop")
+        yield server, Database(Cluster(server.dsn()), "shop")
 
 
 @contextlib.contextmanager
