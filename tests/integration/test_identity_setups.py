@@ -143,6 +143,16 @@ def test_one_role_for_all(shop: Shop) -> None:
         assert shop.ran("alice") == ["alice", "alice"]
 
 
+def test_one_role_for_everything_owns_the_database_as_well(shop: Shop) -> None:
+    with psycopg.connect(shop.server.dsn(), autocommit=True) as superuser:
+        superuser.execute("CREATE ROLE solo LOGIN PASSWORD 'solo'")
+        superuser.execute("CREATE DATABASE solo OWNER solo")
+    perdure("migrate", "--dsn", shop.dsn("solo", "solo"), "--operators", "df")
+    with shop.worker(dsn=shop.dsn("solo", "solo")), psycopg.connect(shop.dsn("solo", "solo"), autocommit=True) as solo:
+        instance = cast(str, value(solo, "df.start('SELECT 1')"))
+        assert eventually_status(solo, instance, "completed", SECONDS) == "completed"
+
+
 def test_a_template_and_a_passfile(shop: Shop) -> None:
     passfile = shop.file("pass", "".join(f"*:*:*:{login}:{login}\n" for login in LOGINS))
     template = f"{shop.tcp} user={{role}} dbname={{database}} passfile={passfile}"
@@ -181,6 +191,7 @@ def test_proxy_logins_by_an_administrator_who_is_no_superuser(shop: Shop) -> Non
     assert "dfx_clerk was made" in perdure("roles", "enable", "clerk", *enable)
     assert "dfx_alice was made" in perdure("roles", "enable", "alice", *enable)  # whose password is her own business
     first = passfile.read_text()
+    assert "clerk  dfx_clerk" in perdure("roles", "list", "--dsn", shop.dsn("perdure_owner"))
     with shop.worker("--role-dsn", shop.tcp, "--passfile", str(passfile)):
         assert shop.ran("clerk") == ["clerk", "dfx_clerk"]
         assert shop.ran("alice") == ["alice", "dfx_alice"]
