@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 from alembic import context, op
 from sqlalchemy.exc import DBAPIError
 
@@ -145,7 +146,8 @@ def keep_operators() -> None:
 def refresh(revision: str) -> None:
     """Install every theme anew as it was frozen up to ``revision``, and drop the functions that are not in them.
 
-    For a database that an earlier state of an open revision made. Raises ``OtherState`` where that cannot be done.
+    For a database that an earlier state of an open revision made. Raises ``OtherState`` where that cannot be done,
+    ``InstallError`` where it could not be done this time.
     """
     from perdure.schema import fingerprint
 
@@ -155,6 +157,8 @@ def refresh(revision: str) -> None:
             _send(theme, file.read_text("utf-8"))
         _send("the old functions", _DROP_OLD)
     except InstallError as error:
+        if isinstance(error.__cause__, psycopg.OperationalError):  # a lost connection, a deadlock, a time-out
+            raise
         raise OtherState(f"{_CANNOT_REPLACE} ({error})") from error.__cause__
 
 

@@ -117,3 +117,31 @@ def test_commands_say_it(empty_database: Database, earlier: Path, capsys: pytest
             target.require_schema(admin)
         with pytest.raises(ClickException, match="with other tables"):
             migration.run(dsn, "public")
+
+
+IN_THE_WAY = """
+CREATE FUNCTION public.in_the_way() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'somebody was in the way' USING ERRCODE = '40P01';
+END $$;
+CREATE EVENT TRIGGER in_the_way ON ddl_command_start WHEN TAG IN ('CREATE FUNCTION')
+    EXECUTE FUNCTION public.in_the_way()
+"""
+
+
+def test_what_passes_by_itself_is_no_reason_to_drop_anything(empty_database: Database) -> None:
+    """A deadlock says nothing about the state of the schema: nobody is told to begin anew."""
+    dsn = empty_database.dsn(OWNER)
+    migration.run(dsn, "public")
+    with empty_database.admin() as admin:
+        made = fingerprint.of_frozen()
+        admin.execute(f"COMMENT ON SCHEMA df_engine IS 'perdure: tables {made.tables}, functions {'0' * 16}'")
+        admin.execute(IN_THE_WAY.encode())
+        before = catalogue(admin)
+        with pytest.raises(ClickException) as refused:
+            migration.run(dsn, "public")
+        assert "failed and changed nothing: somebody was in the way" in str(refused.value)
+        assert "drop" not in str(refused.value)
+        assert catalogue(admin) == before
+        admin.execute("DROP EVENT TRIGGER in_the_way")
+        assert "brought up to date" in migration.run(dsn, "public")
