@@ -74,6 +74,11 @@ class Refusals:
         if shown:
             self._engine.mine("block", owner, None)
 
+    def served(self, owner: int) -> None:
+        """A step of the role has a session, if not a new one: nobody waits for long."""
+        if owner in self._waiting:
+            self.cleared(owner)
+
     def of_login(self, login: Login, error: psycopg.Error) -> Exception:
         """What a refused connection means for the step: it waits, or it has failed.
 

@@ -46,6 +46,7 @@ class Sessions:
         """
         while (session := self._kept((database or self.home, owner))) is not None:
             if self._still_good(session, role, database):
+                self._refusals.served(owner)
                 return session
             self.drop(session)
         return self._open(owner, role, database)

@@ -231,6 +231,24 @@ def test_limits_that_are_reached(database: Database, refusals: Refusals, role: A
         assert "2 of 2 connections of database dfr_other are taken" in str(refusal)
 
 
+def test_a_crowd_is_shown_only_where_nothing_of_the_role_runs(
+    database: Database, refusals: Refusals, role: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perdure.refusals.SHOWN_SECONDS", 0.0)
+    role.execute("ALTER ROLE dfr_one CONNECTION LIMIT 1")
+    owner = value(role, "'dfr_one'::regrole::oid")
+    shown = "(SELECT count(*) FROM df_engine.role_blocks)"
+    with psycopg.connect(database.cluster.dsn("dfr_other", "dfr_one")):
+        forged(role, refusals, database.name)
+        refusals.served(owner)
+        forged(role, refusals, database.name)
+        assert value(role, shown) == 0
+        forged(role, refusals, database.name)
+        assert value(role, shown) == 1
+        refusals.served(owner)
+        assert value(role, shown) == 0
+
+
 def test_an_engine_that_does_not_answer_either_blocks_nobody(database: Database) -> None:
     gone = Refusals(Engine(Connections("host=/nowhere port=1 dbname=none user=none", 1)))
     login = Login(1, "dfr_one", "dfr_one", database.name, True)
