@@ -106,6 +106,7 @@ def next_workers(next_perdure: Release, tmp_path: Path, monkeypatch: pytest.Monk
             print(f"--- {child.log_path.name}\n{child.log[-5000:]}")
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(max(400, RESTARTS * 60))
 def test_rolling_upgrade_under_load(
     installed: Database,

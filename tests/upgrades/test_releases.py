@@ -98,6 +98,7 @@ def test_old_worker_on_the_new_schema_serves_what_it_can_read(
     well(installed)
 
 
+@pytest.mark.heavy
 def test_mixed_fleet_shares_the_work_of_both(installed: Database, fleet: Workers, next_perdure: Release) -> None:
     """Old and new workers side by side: each instance is decided by the rules it began under, whoever decides."""
     registered(installed, fleet.start(*QUICK))
@@ -187,6 +188,7 @@ def test_workers_go_back_to_the_old_release_without_the_schema(
     well(installed)
 
 
+@pytest.mark.heavy
 def test_schema_of_the_new_release_goes_down_and_up_again(
     installed: Database, fleet: Workers, next_perdure: Release
 ) -> None:
@@ -229,6 +231,7 @@ def test_state_that_no_release_made_is_named(installed: Database) -> None:
         assert admin.execute("SELECT count(*) FROM df_engine.workers").fetchone() == (0,)
 
 
+@pytest.mark.heavy
 def test_script_of_what_is_new_does_what_the_command_does(
     installed: Database, fleet: Workers, next_perdure: Release
 ) -> None:
