@@ -11,6 +11,9 @@ load under the open transaction, the rate and the CPU of both, and their ratios.
     xid        READ COMMITTED, idle, with a transaction id and no snapshot
     start      as xid, and it has started a workflow that nobody sees until it commits; it must run when it does
     none       nothing is held: what the ratios say then is the error of measurement
+
+``--dead N`` leaves behind, before the first minute, the dead rows of tasks that N more such workflows leave: what a
+faster machine would have had, or a longer time.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from psycopg import sql
@@ -51,6 +54,21 @@ SETUP = f"""
     GRANT USAGE ON SCHEMA bench TO {ROLE};
     GRANT ALL ON bench.effects, bench.done TO {ROLE};
     SELECT df.grant_usage('{ROLE}');
+"""
+
+# What the tasks of a workflow of three steps go through: queued, leased, three steps in the place of the turn, gone.
+DEAD = """
+    INSERT INTO df_engine.tasks (bucket, instance_id, seq, execution_id, lane, kind, owner, queue, interpreter, input,
+                                 queued_at, visible_at)
+        SELECT n % 256, 'dead' || n, 0, 1, 'turn', 'turn', 'bench_user', 'default', 1, NULL, now(), now()
+        FROM generate_series(1, {rows}) n;
+    UPDATE df_engine.tasks SET leased_at = now(), token_hash = sha256('x'),
+        worker_id = (ARRAY(SELECT w.worker_id FROM df_engine.workers w))[1 + task_no % {workers}]
+        WHERE instance_id LIKE 'dead%';
+    UPDATE df_engine.tasks SET seq = 4, input = repeat('x', 60) WHERE instance_id LIKE 'dead%';
+    UPDATE df_engine.tasks SET seq = 7 WHERE instance_id LIKE 'dead%';
+    UPDATE df_engine.tasks SET seq = 10 WHERE instance_id LIKE 'dead%';
+    DELETE FROM df_engine.tasks WHERE instance_id LIKE 'dead%';
 """
 
 
@@ -179,12 +197,18 @@ def held_open(dsn: str, kind: str) -> psycopg.Connection[Any] | None:
     return connection
 
 
+def leave_dead(dsn: str, rows: int, workers: int) -> None:
+    """Dead rows of tasks, in one transaction: nobody ever sees them alive."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(cast(Any, DEAD.format(rows=rows, workers=workers)))
+
+
 def pair(sides: tuple[Side, Side], seconds: float, options: argparse.Namespace) -> tuple[Spent, Spent]:
-    """So many seconds of load on each, in turn."""
+    """So many seconds of load on the one, and half as many on the other, in turn."""
     held, free = Spent(), Spent()
     while held.seconds < seconds:
         window = min(options.window, seconds - held.seconds + 1)
-        free = free.plus(sides[1].window(window, options.backlog, options.rate))
+        free = free.plus(sides[1].window(window / 2, options.backlog, options.rate))
         held = held.plus(sides[0].window(window, options.backlog, options.rate))
     return held, free
 
@@ -222,6 +246,8 @@ def measure(options: argparse.Namespace, dsns: tuple[str, str], sides: tuple[Sid
     """Before, under, and after the open transaction."""
     told("before", *pair(sides, options.window * 2, options))
     holder = held_open(dsns[0], options.hold)
+    if options.dead:
+        leave_dead(dsns[0], options.dead, options.workers)
     total = (Spent(), Spent())
     for minute in range(1, options.minutes + 1):
         held, free = pair(sides, 60, options)
@@ -246,6 +272,7 @@ def main() -> None:
     parser.add_argument("--window", type=float, default=15)
     parser.add_argument("--backlog", type=int, default=300, help="workflows queued at any time")
     parser.add_argument("--rate", type=float, default=0, help="instead: so many workflows a second, and no queue")
+    parser.add_argument("--dead", type=int, default=0, help="workflows whose dead rows are there from the beginning")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--keep", action="store_true", help="leave the databases there")
