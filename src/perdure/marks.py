@@ -3,7 +3,7 @@
 Tasks have rising numbers, and those that are done leave dead entries in the index. While somebody holds an old
 snapshot, nothing clears these away, and a claim from the first number on would go through all that was done since. So
 claims begin at a mark. It is a hint: a late commit, a retry or a lease taken back leave work below it. That is found by
-the claims that ignore the mark: nearly all of them as long as that is cheap, one in ten seconds if it is very dear.
+the claims that ignore the mark: nearly all of them as long as that is cheap, one in five seconds if it is very dear.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from perdure.pace import Pace
 
 LAG = 1.0
 TIMES = 20.0
-LONGEST = 10.0
+LONGEST = 5.0
 
 
 class Marks:
