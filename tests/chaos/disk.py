@@ -56,6 +56,8 @@ class Disk:
 @contextlib.contextmanager
 def small_disk(account: Account, megabytes: int) -> Iterator[Disk]:
     """A disk where the server's account may write. Skips the test where none can be mounted."""
+    if shutil.which("mount") is None:
+        pytest.skip("there is no program to mount a disk")
     path = Path(tempfile.mkdtemp(prefix="perdure-disk-"))
     options = f"size={megabytes}m,mode=0700,uid={account.uid},gid={account.gid}"
     try:

@@ -39,10 +39,18 @@ def check_bulk(database: Database, ids: list[str]) -> None:
         assert dict(rows) == dict.fromkeys(ids, 40)
 
 
-def kept_full(disk: Disk, workers: list[Child], times: int) -> bool:
-    """Take what others have freed; whether every worker has said so often that there is no space."""
+def kept_full(disk: Disk, workers: list[Child], times: int, server: Server) -> bool:
+    """Take what others have freed; whether every worker has said so often that there is no space, or the server died.
+
+    It dies when its log goes on to the next file just then.
+    """
     disk.fill()
-    return all(worker.log.count(NO_SPACE) >= times for worker in workers)
+    return all(worker.log.count(NO_SPACE) >= times for worker in workers) or gone(server)
+
+
+def gone(server: Server) -> bool:
+    """Whether the server has ended by itself."""
+    return not (server.data / "postmaster.pid").exists()
 
 
 def fill_for_a_while(disk: Disk, database: Database, load: Load, children: Nursery) -> list[Child]:
@@ -52,13 +60,13 @@ def fill_for_a_while(disk: Disk, database: Database, load: Load, children: Nurse
     load.begin()
     work_goes_on(database, 50)
     bulk = begin_bulk(database, 12)
-    wait_until(lambda: kept_full(disk, workers, 4), 120, "workers that tell of a full disk")
-    workers.pop(0).kill()
-    workers.append(start(children, database))
-    wait_until(lambda: kept_full(disk, workers, 8), 120, "a worker that began meanwhile to tell of it too")
-    disk.free()
     server = database.cluster.server
     assert server is not None
+    wait_until(lambda: kept_full(disk, workers, 4, server), 120, "workers that tell of a full disk")
+    workers.pop(0).kill()
+    workers.append(start(children, database))
+    wait_until(lambda: kept_full(disk, workers, 8, server), 120, "a worker that began meanwhile to tell of it too")
+    disk.free()
     wait_until(lambda: startable(server), 60, "the server to start, where it has panicked")
     taken = flows(database)
     load.end()
@@ -113,7 +121,7 @@ def test_full_disk_of_the_log(children: Nursery) -> None:
         def is_gone() -> bool:
             disk.fill()
             write_more(database)
-            return panics(server) > before and not (server.data / "postmaster.pid").exists()
+            return panics(server) > before and gone(server)
 
         wait_until(is_gone, 120, "a server that has given up")
         disk.free()
