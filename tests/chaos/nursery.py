@@ -52,7 +52,7 @@ class Child:
     def kill(self) -> None:
         """End it as a power cut would; returns when it is gone."""
         self.send(signal.SIGKILL)
-        self.gone(10)
+        self.gone(60)
 
     def gone(self, seconds: float) -> None:
         """Wait for its end. Raises AssertionError when it takes longer."""
@@ -104,7 +104,7 @@ class Nursery:
             child.kill()
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         self._process.stdout.close()
 
 
