@@ -84,6 +84,12 @@ class Answer(NamedTuple):
     head: int | None
     clock: datetime
 
+    @classmethod
+    def read(cls, words: Sequence[str]) -> Answer:
+        """From the text of a finish: outcome, head, clock."""
+        outcome, head, clock = words
+        return cls(outcome, int(head), datetime.fromisoformat(clock))
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

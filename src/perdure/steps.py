@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -138,7 +137,7 @@ class Steps:
                 extra={"instance_id": current.instance_id, "reason": _words(error)},
                 exc_info=log.isEnabledFor(logging.DEBUG),
             )
-            return self._recover(current)
+            return self._recover(current, error)
         except Exception as error:
             log.exception("a step could not be run", extra={"instance_id": current.instance_id})
             failure = Failure(f"the worker could not run this step: {type(error).__name__}", sqlstate="XX000")
@@ -241,7 +240,7 @@ class Steps:
         try:
             xid, raw = session.begin_and_run(statement, self.max_result_bytes)
             plan = Plan(lease, raw)
-            return self._finished(plan, answered(session.finish(xid, plan.arguments(with_result=True))))
+            return self._finished(plan, Answer.read(session.finish(xid, plan.arguments(with_result=True))))
         except StatementError as error:
             if not error.needs_autocommit(statement):
                 raise
@@ -255,12 +254,12 @@ class Steps:
     def _run_and_finish(self, session: StepSession, statement: str, plan: Plan) -> Answer:
         arguments = plan.arguments(with_result=False)
         try:
-            return answered(session.run_and_finish(statement, arguments))
+            return Answer.read(session.run_and_finish(statement, arguments))
         except StatementError as error:
             if not error.unclean:
                 raise
             session.clean()
-            return answered(session.run_and_finish(statement, arguments))
+            return Answer.read(session.run_and_finish(statement, arguments))
 
     def _outside(self, lease: Lease, session: StepSession, statement: str) -> Lease | None:
         """Autocommit, or another database: at least once, the completion in a commit of its own."""
@@ -378,7 +377,7 @@ class Steps:
 
     # -- unknown outcomes -------------------------------------------------------------------------------------------
 
-    def _recover(self, lease: Lease) -> Lease | None:
+    def _recover(self, lease: Lease, error: psycopg.Error) -> Lease | None:
         """A connection was lost after something was sent: believe nothing, ask under the lock.
 
         The same token still there means that it did not commit; a new token makes sure that it never will.
@@ -398,14 +397,11 @@ class Steps:
                 return None
             lease.token = token
             failure = Failure("the connection to the database was lost", sqlstate="08006", transient=True)
+            if error.sqlstate is not None:  # the server said why
+                words = f"the outcome of the step could not be written: {_words(error)}"
+                failure = Failure(words, sqlstate=error.sqlstate, transient=True)
             return self._failed(lease, failure, Running(b""))
         return None  # the lease lapses; whoever is there then goes on
-
-
-def answered(words: list[str]) -> Answer:
-    """What finish answers as text: outcome, head, clock."""
-    outcome, head, clock = words
-    return Answer(outcome, int(head), datetime.fromisoformat(clock))
 
 
 def _words(error: Exception) -> str:
