@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -138,3 +139,13 @@ def lease_of(task: Claimed) -> Lease:
         capped=task.capped,
         join=join if isinstance(join := asked.get("join"), str) else None,
     )
+
+
+def spread(leases: list[Lease]) -> list[Lease]:
+    """First steps of all instances, then second ones, and so on: branches of one wait for each other's commits."""
+    before: Counter[str] = Counter()
+    places = []
+    for lease in leases:
+        places.append(before[lease.instance_id])
+        before[lease.instance_id] += 1
+    return [lease for _, lease in sorted(zip(places, leases, strict=True), key=lambda pair: pair[0])]

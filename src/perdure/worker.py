@@ -10,14 +10,12 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 import os
 import random
 import signal
 import threading
 import time
-from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -25,10 +23,10 @@ import psycopg
 
 from perdure import logs, secrets
 from perdure.activities.http import HttpClient
+from perdure.alarms import Alarms
 from perdure.backlog import Backlog
 from perdure.eventstore import codec
-from perdure.eventstore.calls import CALLS
-from perdure.eventstore.connections import CONTROL_OPTIONS, Connections, Link, connect
+from perdure.eventstore.connections import Connections
 from perdure.eventstore.engine import Claimed, Engine, new_token
 from perdure.eventstore.errors import NotRegistered
 from perdure.fairness import Others
@@ -36,6 +34,7 @@ from perdure.fanout import Fanouts
 from perdure.httpsteps import HttpSteps
 from perdure.instances import Instances
 from perdure.keeper import Keeper, Signals
+from perdure.listener import Listener
 from perdure.marks import Marks
 from perdure.orchestrator.execution import INTERPRETER
 from perdure.pace import Pace
@@ -44,7 +43,7 @@ from perdure.sessions import Sessions
 from perdure.settings import Settings
 from perdure.steps import Steps
 from perdure.turns import Turns
-from perdure.work import Lease, lease_of, pending_of
+from perdure.work import Lease, lease_of, pending_of, spread
 
 log = logging.getLogger("perdure")
 
@@ -54,7 +53,6 @@ BUSY_CLAIM_SECONDS = 0.1
 DRAIN_SECONDS = 30.0
 REST = 0.5
 SETTINGS_SECONDS = 5.0
-WAKE_SECONDS = 0.005
 IDLE_TIMES, IDLE_SECONDS = 20.0, 10.0
 
 
@@ -72,10 +70,9 @@ class Worker:
         self.instances = Instances(lambda: self.connections.generation)
         self.registry = Registry()
         self.fanouts = Fanouts(self.registry)
-        self.turns = Turns(self.engine, self.instances, self.registry, self.fanouts, self._may_keep, self._alarm)
+        self.alarms = Alarms()
+        self.turns = Turns(self.engine, self.instances, self.registry, self.fanouts, self._may_keep, self.alarms.set)
         self.backlog = Backlog(settings.slots, settings.http_slots)
-        self._lock = threading.Lock()
-        self._alarms: list[float] = []
         self._prune_seconds = 60.0
         self._capped = False
         self.marks = Marks()
@@ -90,8 +87,9 @@ class Worker:
         """Serve until asked to stop."""
         self._hello()
         keeper = Keeper(self.settings, self.engine, self.registry, self.sessions, self.backlog, self.signals)
+        listener = Listener(self.settings, self.connections, self.signals)
         threads = [threading.Thread(target=keeper.run, name="keeper", daemon=True)]
-        threads += [threading.Thread(target=self._listen, name="listener", daemon=True)]
+        threads += [threading.Thread(target=listener.run, name="listener", daemon=True)]
         threads += [threading.Thread(target=self._clean_up, name="caretaker", daemon=True)]
         slots = [
             threading.Thread(target=self._slot, args=(False,), name=f"slot-{n}", daemon=True)
@@ -138,7 +136,7 @@ class Worker:
             self.registry,
             self.fanouts,
             self.backlog.put,
-            self._alarm,
+            self.alarms.set,
         )
         self.steps.stopping = self.stopping
         self.steps.steps_aside = self.backlog.steps_aside
@@ -247,7 +245,7 @@ class Worker:
                     idle = True
                     self._say_idle()
                     continue
-                self.wakeup.wait(self._until_alarm(pause))
+                self.wakeup.wait(self.alarms.within(pause))
             except NotRegistered:
                 self._start_over()
                 idle = False
@@ -265,24 +263,7 @@ class Worker:
         due = self.engine.mine("idle", True)[0][0]
         self._idling.took(began, time.monotonic())
         if due is not None:
-            self._alarm(due)
-
-    def _alarm(self, seconds: float) -> None:
-        """A timer that this worker set, or found when it became idle, is due then. Others' are found by polling."""
-        with self._lock:
-            heapq.heappush(self._alarms, time.monotonic() + max(seconds, 0.0))
-            if len(self._alarms) > 10_000:
-                self._alarms = self._alarms[:5000]
-
-    def _until_alarm(self, pause: float) -> float:
-        now = time.monotonic()
-        with self._lock:
-            while self._alarms and self._alarms[0] <= now:
-                heapq.heappop(self._alarms)
-                pause = 0.0
-            if self._alarms:
-                pause = min(pause, self._alarms[0] - now)
-        return pause
+            self.alarms.set(due)
 
     def _claim(self, full: bool) -> tuple[list[Claimed], int]:
         steps, http = self.backlog.free()
@@ -364,44 +345,6 @@ class Worker:
                 prune_at = time.monotonic() + self._prune_seconds
             except (psycopg.Error, NotRegistered) as error:
                 log.warning("pruning failed; trying again later", extra={"reason": str(error).strip()})
-
-    # -- listener -----------------------------------------------------------------------------------------------------
-
-    def _listener(self) -> Link:
-        settings = self.settings
-        if settings.listen_dsn is not None:
-            return connect(self.connections.watch, settings.listen_dsn, "perdure:worker:listener", CONTROL_OPTIONS)
-        watch, pooled = self.connections.watch, self.connections.pooled
-        return connect(watch, settings.dsn, "perdure:worker:listener", CONTROL_OPTIONS, pooled)
-
-    def _listen(self) -> None:
-        while not self.stopping.is_set():
-            try:
-                with self._listener() as connection:
-                    if connection.pooled:
-                        log.info("not listening through a pooler; polling")
-                        return
-                    connection.execute(CALLS["listen"])
-                    self.wakeup.set()
-                    while not self.stopping.is_set():
-                        for note in connection.notifies(timeout=5.0, stop_after=1):
-                            if note.payload == "leases":
-                                self.signals.compare.set()
-                            self.wakeup.set()
-                        self.stopping.wait(WAKE_SECONDS)  # anybody may notify, as often as they like
-            except (psycopg.Error, OSError) as error:
-                log.debug("not listening; polling", extra={"reason": str(error).strip()})
-                self.stopping.wait(2.0)
-
-
-def spread(leases: list[Lease]) -> list[Lease]:
-    """First steps of all instances, then second ones, and so on: branches of one wait for each other's commits."""
-    before: Counter[str] = Counter()
-    places = []
-    for lease in leases:
-        places.append(before[lease.instance_id])
-        before[lease.instance_id] += 1
-    return [lease for _, lease in sorted(zip(places, leases, strict=True), key=lambda pair: pair[0])]
 
 
 def _release() -> str:

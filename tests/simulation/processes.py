@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from perdure import backlog, fanout, instances, keeper, plan, registry, steps, turns, work, worker
+from perdure import alarms, backlog, fanout, instances, keeper, plan, registry, steps, turns, work, worker
 from perdure.activities.failures import Failure
 from perdure.activities.statements import StatementError
 from perdure.eventstore import engine
@@ -81,7 +81,7 @@ def install() -> None:
     if _REAL:
         return
     replaced: list[tuple[Any, str, Any]]
-    replaced = [(module, "time", VirtualTime) for module in (steps, work, fanout, backlog, worker, keeper)]
+    replaced = [(module, "time", VirtualTime) for module in (steps, work, fanout, alarms, backlog, worker, keeper)]
     replaced += [(module, "threading", VirtualThreading) for module in (worker, registry)]
     replaced += [(worker, "Signals", _signals), (worker, "_release", lambda: "simulated"), (instances, "parse", parsed)]
     replaced += [(module, "random", VirtualRandom) for module in (steps, worker)]
@@ -352,12 +352,12 @@ class Process:
     def _worker(self) -> Worker:
         made = Worker(SETTINGS)
         made.engine = SimEngine(self.world)
-        made.turns = Turns(made.engine, made.instances, made.registry, made.fanouts, made._may_keep, made._alarm)
+        made.turns = Turns(made.engine, made.instances, made.registry, made.fanouts, made._may_keep, made.alarms.set)
         made.backlog.sql = Queue()  # type: ignore[assignment]
         made.sessions = Sessions(self.world)  # type: ignore[assignment]
         kind = Steps if self.world.store.on("cache: forgotten after an error") else Forgetful
         parts = (made.engine, made.instances, made.sessions, made.turns, None, made.registry, made.fanouts)
-        made.steps = kind(*parts, made.backlog.put, made._alarm)  # type: ignore[arg-type]
+        made.steps = kind(*parts, made.backlog.put, made.alarms.set)  # type: ignore[arg-type]
         made.steps.retry_total_seconds = 3600.0
         return made
 
