@@ -24,7 +24,7 @@ from perdure.settings import Settings
 log = logging.getLogger("perdure")
 
 LEAST_SILENCE = 5.0
-LIST_TIMES, REAP_TIMES, LONGEST = 40.0, 10.0, 10.0
+TIMES, LIST_LONGEST, REAP_LONGEST = 40.0, 20.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class Keeper:
         self._backlog = backlog
         self._signals = signals
         self._watch = engine.connections.watch
-        self._listing = Pace(LIST_TIMES, LONGEST)
-        self._reaping = Pace(REAP_TIMES, LONGEST)
+        self._listing = Pace(TIMES, LIST_LONGEST)
+        self._reaping = Pace(TIMES, REAP_LONGEST)
         self._wanted = False
 
     def run(self) -> None:

@@ -14,7 +14,7 @@ from perdure.eventstore.engine import Claimed
 from perdure.pace import Pace
 
 LAG = 1.0
-TIMES = 20.0
+TIMES = 40.0
 LONGEST = 5.0
 
 
