@@ -54,6 +54,8 @@ def amounts(short: int, full: int) -> pytest.MarkDecorator:
 def fuzzed(scene: Scene) -> Iterator[psycopg.Connection[Any]]:
     """Mallory's session, with the functions that try inputs. A statement of a hundred inputs that takes a minute fails."""
     with scene.database.admin() as admin:
+        # Sessions are ended on purpose below: on a busy machine two seconds are too short to get over that.
+        admin.execute("UPDATE df.settings SET value = '60' WHERE name = 'retry_total_seconds'")
         admin.execute("SET ROLE mallory")
         admin.execute(TRIED)
     print(f"PERDURE_FUZZ_SEED={SEED}")
