@@ -67,7 +67,7 @@ def test_a_schedule_follows_from_its_seed() -> None:
 def test_a_schedule_is_the_same_in_another_process(hashing: str) -> None:
     """Nothing hangs on the order of a set, on addresses or on what ran before."""
     program = "import json; from simulation.test_simulation import _told; print(json.dumps(_told(20)))"
-    environment = {**os.environ, "PYTHONHASHSEED": hashing, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONHASHSEED": hashing, "PYTHONPATH": os.pathsep.join(sys.path)}
     other = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(other.stdout) == _told(20)
 
