@@ -1,8 +1,9 @@
 """Start to result of a workflow on an idle system, in milliseconds.
 
-    python -m benchmarks.latency --dsn postgresql://... [--samples 50]
+    python -m benchmarks.latency --dsn postgresql://... [--samples 50] [--pause 0.1]
 
-A worker is started, and each workflow only when the one before has ended and the worker is idle again.
+A worker is started, and each workflow so many seconds after the one before has ended; by then the worker is idle again.
+With ``--pause 0`` it often is not yet.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--dsn", default=os.environ.get("PERDURE_DSN"), required="PERDURE_DSN" not in os.environ)
     parser.add_argument("--role", default="bench_user")
     parser.add_argument("--samples", type=int, default=50)
+    parser.add_argument("--pause", type=float, default=0.1, help="seconds between two workflows")
     options = parser.parse_args()
     command = [sys.executable, "-m", "perdure", "worker", "--dsn", options.dsn, "--log-level", "warning"]
     worker = subprocess.Popen(command)
@@ -31,7 +33,7 @@ def main() -> None:
             connection.execute(f"SET SESSION AUTHORIZATION {options.role}")
             for steps in (1, 3):
                 graph = " ~> ".join(["'SELECT 1'"] * steps)
-                times = [_sample(connection, graph) for _ in range(options.samples + 5)][5:]
+                times = [_sample(connection, graph, options.pause) for _ in range(options.samples + 5)][5:]
                 ordered = sorted(times)
                 print(
                     f"{steps} step(s): median {statistics.median(times):.1f} ms, "
@@ -42,8 +44,8 @@ def main() -> None:
         worker.wait()
 
 
-def _sample(connection: psycopg.Connection[tuple[object, ...]], graph: str) -> float:
-    time.sleep(0.1)
+def _sample(connection: psycopg.Connection[tuple[object, ...]], graph: str, pause: float) -> float:
+    time.sleep(pause)
     began = time.monotonic()
     row = connection.execute(f"SELECT df.start({graph})").fetchone()
     assert row is not None

@@ -238,13 +238,13 @@ class Worker:
                     continue
                 if claimed:
                     continue
-                pause = self.settings.poll_seconds
-                if not full:
-                    pause = min(pause, self.marks.until_full(time.monotonic()))
-                elif not idle and self.backlog.free()[0] > 0:
+                if not idle and self.backlog.free()[0] > 0:
                     idle = True
                     self._say_idle()
                     continue
+                pause = self.settings.poll_seconds
+                if not full:
+                    pause = min(pause, self.marks.until_full(time.monotonic()))
                 self.wakeup.wait(self.alarms.within(pause))
             except NotRegistered:
                 self._start_over()
