@@ -78,7 +78,7 @@ class Pooler:
             self.process = subprocess.Popen(
                 [PROGRAM, str(self.folder / "ini")], stdout=log, stderr=subprocess.STDOUT, **account.switch()
             )
-        wait_until(self._listens, 10, "pgbouncer to listen")
+        wait_until(self._listens, 60, "pgbouncer to listen")
 
     def kill(self) -> None:
         """End it as a crash would."""

@@ -15,7 +15,7 @@ Answer = TypeVar("Answer")
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
-def wait_until(predicate: Callable[[], Answer], seconds: float = 10, what: str = "") -> Answer:
+def wait_until(predicate: Callable[[], Answer], seconds: float = 60, what: str = "") -> Answer:
     """Ask until the answer is true and return it. Raises ``AssertionError`` when the time is over."""
     deadline = time.monotonic() + seconds
     pause = 0.005
@@ -34,7 +34,7 @@ def status(connection: psycopg.Connection[Any], instance_id: str) -> str | None:
 
 
 def eventually_status(
-    connection: psycopg.Connection[Any], instance_id: str, wanted: str | Collection[str], seconds: float = 20
+    connection: psycopg.Connection[Any], instance_id: str, wanted: str | Collection[str], seconds: float = 60
 ) -> str:
     """Wait until an instance has the wanted status (or one of them) and return it.
 

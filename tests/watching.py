@@ -38,7 +38,7 @@ def ended(user: Connection, graph: str, label: str | None = None, status: str = 
 
 def until_ended(user: Connection, instance: str) -> str:
     """Wait until the engine has drawn the conclusion as well (a cancel shows in the status before); the status."""
-    wait_until(lambda: value(user, "(SELECT ended_at FROM df.instances WHERE id = %s)", instance), 20)
+    wait_until(lambda: value(user, "(SELECT ended_at FROM df.instances WHERE id = %s)", instance), 60)
     status = str(value(user, "df.status(%s)", instance))
     assert status in ENDED
     return status

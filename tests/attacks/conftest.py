@@ -153,7 +153,7 @@ class Scene:
         with self.database.connect("alice") as alice:
             label = new_token()
             started = self.start(alice, f"INSERT INTO alice.done (label) VALUES ('{label}')")
-            assert eventually_status(alice, started, "completed", 20) == "completed"
+            assert eventually_status(alice, started, "completed", 60) == "completed"
             done = alice.execute("SELECT by_whom, acting FROM alice.done WHERE label = %s", [label]).fetchall()
             assert done == [("alice", "alice")]
             assert alice.execute("SELECT s FROM alice.secret").fetchall() == [("alice-secret",)]

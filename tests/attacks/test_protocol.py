@@ -66,7 +66,7 @@ def victim(scene: Scene) -> Iterator[str]:
         )
         yield started
         value(alice, "df.signal(%s, 'go', %s)", started, "1")
-        assert eventually_status(alice, started, "completed", 20) == "completed"
+        assert eventually_status(alice, started, "completed", 60) == "completed"
 
 
 def refusal(rogue: Rogue, function: str, *arguments: Any) -> str:
@@ -240,7 +240,7 @@ def test_no_lock_on_others_rows_outlives_a_call(scene: Scene, report: Report, vi
             OPEN[name](rogue, victim)
             wait_until(lambda: unlocked(admin))  # the service worker locks rows too, for a moment
             value(alice, "df.signal(%s, 'third')", victim)
-            assert eventually_status(alice, asleep, "completed", 20) == "completed"
+            assert eventually_status(alice, asleep, "completed", 60) == "completed"
             scene.healthy()
         finally:
             mallory.rollback()
@@ -263,9 +263,9 @@ def test_dead_workers_of_others_are_not_reaped_into_an_open_transaction(scene: S
             )
             rogue.call("reap_v1")
             started = scene.start(alice, "SELECT 1")
-            assert eventually_status(alice, started, "completed", 20) == "completed"
+            assert eventually_status(alice, started, "completed", 60) == "completed"
             gone = "(SELECT count(*) FROM df_engine.workers WHERE key_hash = 'dead')"
-            wait_until(lambda: value(admin, gone) == 0, 20)
+            wait_until(lambda: value(admin, gone) == 0, 60)
         finally:
             mallory.rollback()
     report("the service worker took over")

@@ -445,7 +445,7 @@ def test_locked_instances_keep_nobody_elses_messages_and_timers_back(scene: Scen
         waiting = cast(str, value(alice, "df.start(df.wait_for_signal('x'))"))
         value(alice, "df.signal(%s, 'x')", waiting)
         for started in (asleep, waiting):
-            assert eventually_status(alice, started, "completed", 20) == "completed"
+            assert eventually_status(alice, started, "completed", 60) == "completed"
         seconds = time.monotonic() - began
         holder.rollback()
         mallory.execute("SELECT df.cancel(i) FROM unnest(%s::text[]) i", [ids])

@@ -43,7 +43,7 @@ def until_waiting(user: Connection, instance: str, *kinds: str) -> list[dict[str
         found = sorted(waits(user, instance), key=lambda wait: str(wait["waits_for"]))
         return found if [wait["waits_for"] for wait in found] == sorted(kinds) else []
 
-    return wait_until(reached, 10, f"{instance} to wait for {kinds}")
+    return wait_until(reached, 60, f"{instance} to wait for {kinds}")
 
 
 def test_everything_that_can_be_waited_for_at_once(alice: Connection) -> None:
@@ -74,7 +74,7 @@ def test_everything_that_can_be_waited_for_at_once(alice: Connection) -> None:
     step = by_name["running"]
     assert step["attempt"] == 1 and step["worker_id"] and step["worker_host"] and step["worker_pid"]
     sleeping = "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
-    (pid,) = wait_until(lambda: rows(alice, sleeping), 10)[0]
+    (pid,) = wait_until(lambda: rows(alice, sleeping), 60)[0]
     assert [wait["backend_pids"] for wait in waits(alice, instance) if wait["waits_for"] == "running"] == [[pid]]
     nodes = dict(rows(alice, "SELECT id, node_type FROM df.nodes WHERE instance_id = %s", instance))
     kinds = {
@@ -190,7 +190,7 @@ def test_signals_that_nobody_has_consumed(alice: Connection) -> None:
     value(alice, "df.signal(%s, 'surplus', '{\"b\": 1, \"a\": 2}')", instance)
     value(alice, "df.signal(%s, 'surplus', 'text')", instance)
     value(alice, "df.signal(%s, 'wanted', '5')", instance)
-    wait_until(lambda: [w["signal_name"] for w in waits(alice, instance)] == ["later"], 10)
+    wait_until(lambda: [w["signal_name"] for w in waits(alice, instance)] == ["later"], 60)
     query = "SELECT signal_name, data::text, state, sent_at IS NOT NULL FROM df.signals(%s)"
     assert rows(alice, query, instance) == [
         ("surplus", '{"b": 1, "a": 2}', "received", True),
@@ -211,7 +211,7 @@ def test_signals_not_yet_noted_and_those_carried_over(database: Database, tmp_pa
         workers = Workers(database, tmp_path)
         workers.start()
         try:
-            wait_until(lambda: value(alice, "count(*) FROM rounds") >= 3, 15)
+            wait_until(lambda: value(alice, "count(*) FROM rounds") >= 3, 60)
             assert rows(alice, query, instance) == [("kept", "[1]", "received")]
             assert rows(owner, query, instance) == [("kept", "[1]", "received")]
             value(alice, "df.cancel(%s)", instance)

@@ -222,7 +222,7 @@ def test_a_failing_loop_branch_fails_and_its_sibling_finishes(alice: Connection)
 def test_what_a_running_instance_waits_for(alice: Connection) -> None:
     instance = start(alice, "df.race(df.wait_for_signal('go'), df.wait_for_schedule('0 0 1 1 *')) ~> 'SELECT 2'")
     query = "SELECT node_type FROM df.instance_nodes(%s) WHERE inferred_status = 'running' ORDER BY node_type"
-    wait_until(lambda: len(rows(alice, query, instance)) == 4, 10)
+    wait_until(lambda: len(rows(alice, query, instance)) == 4, 60)
     assert [row[0] for row in rows(alice, query, instance)] == ["RACE", "SIGNAL", "THEN", "WAIT_SCHEDULE"]
     value(alice, "df.signal(%s, 'go')", instance)
     eventually_status(alice, instance, "completed")

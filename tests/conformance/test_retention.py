@@ -146,7 +146,7 @@ def test_workers_do_it_by_themselves(database: Database, workers: Workers) -> No
         change(owner, reconcile_interval=1, retention_days=0)
         workers.start()
         instance = start(alice, "'SELECT 1'")
-        wait_until(lambda: rows_of(owner, instance) == 0, 20)
+        wait_until(lambda: rows_of(owner, instance) == 0, 60)
 
 
 def test_it_is_for_the_owner(alice: Connection, owner: Connection) -> None:

@@ -52,7 +52,7 @@ def stories(
             waits = {"timer": "timer", "signal": "signal", "plain": "signal", "step": "running", "keeps": "signal",
                      "raced": "signal", "waiter": "instance", "heard": "signal"}  # fmt: skip
             for name, kind in waits.items():
-                wait_until(lambda name=name, kind=kind: is_waiting(alice, made[name], name, kind), 20, name)  # type: ignore[misc]
+                wait_until(lambda name=name, kind=kind: is_waiting(alice, made[name], name, kind), 60, name)  # type: ignore[misc]
         workers.started[0].kill()
         try:
             yield database, made

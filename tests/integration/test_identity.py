@@ -96,7 +96,7 @@ def test_only_role_makes_a_service_worker_serve_one_role(database: Database, rol
 
 def test_an_ordinary_login_cannot_serve_another_role(database: Database, roles: Any, workers: Workers) -> None:
     worker = workers.start("--only-role", "dfi_two", dsn=database.dsn("dfi_one"))
-    assert wait_until(worker.process.poll, 20) != 0
+    assert wait_until(worker.process.poll, 60) != 0
     assert "may not serve the workflows of dfi_two" in worker.log
 
 
@@ -403,7 +403,7 @@ def test_proxy_logins_by_command_from_making_to_dropping(scram: tuple[Server, Da
             admin.execute("SET ROLE clerk")
             instance = cast(str, value(admin, "df.start('SELECT 3')"))
             reason = "(SELECT min(reason) FROM df.waiting(%s))"
-            wait_until(lambda: "password authentication failed" in (value(admin, reason, instance) or ""), 20)
+            wait_until(lambda: "password authentication failed" in (value(admin, reason, instance) or ""), 60)
             assert value(admin, "df.status(%s)", instance) == "running"
             admin.execute("RESET ROLE")
             assert perdure("roles", "enable", "clerk", "--passfile", str(passfile), "--dsn", admin_dsn).returncode == 0
@@ -437,7 +437,7 @@ def test_credentials_by_role_from_a_passfile(scram: tuple[Server, Database], tmp
                 str, value(bob, "df.start('SELECT 1')")
             )  # for bob there is no password: nothing runs as another
             reason = "(SELECT min(reason) FROM df.waiting(%s))"
-            wait_until(lambda: "no password supplied" in (value(bob, reason, waits) or ""), 20)
+            wait_until(lambda: "no password supplied" in (value(bob, reason, waits) or ""), 60)
             assert value(bob, "df.status(%s)", waits) == "running"
             warnings: list[str] = []
             bob.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))

@@ -118,10 +118,10 @@ def test_cancel_stops_a_running_statement(database: Database, pooler: Pooler, wo
         sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
         read = start(alice, "SELECT pg_sleep(600)")
         written = start(alice, "INSERT INTO public.effects SELECT 'late', 'late' FROM pg_sleep(600)")
-        wait_until(lambda: admin.execute(sleeping).fetchone() == (2,), 20, "two statements to run")
+        wait_until(lambda: admin.execute(sleeping).fetchone() == (2,), 60, "two statements to run")
         for instance in (read, written):
             alice.execute("SELECT df.cancel(%s, 'enough')", [instance])
-        wait_until(lambda: admin.execute(sleeping).fetchone() == (0,), 20, "both to be stopped")
+        wait_until(lambda: admin.execute(sleeping).fetchone() == (0,), 60, "both to be stopped")
         for instance in (read, written):
             eventually_status(alice, instance, "cancelled")
         following = start(alice, EFFECT.format(step="1").replace("{{", "{").replace("}}", "}"))
@@ -153,7 +153,7 @@ def test_pooler_is_recognised(cluster: Cluster, database: Database, workers: Wor
         )
         with database.connect("alice") as alice, database.admin() as admin:
             idle = "SELECT count(*) FROM df_engine.workers WHERE idle"
-            wait_until(lambda: admin.execute(idle).fetchone() == (1,), 20, "the worker to be idle")
+            wait_until(lambda: admin.execute(idle).fetchone() == (1,), 60, "the worker to be idle")
             instance = start(alice, EFFECT.format(step="1").replace("{{", "{").replace("}}", "}"))
             eventually_status(alice, instance, "completed")
             assert admin.execute("SELECT count(*) FROM df_engine.sessions").fetchone() == (0,)
