@@ -55,13 +55,14 @@ chaos: ## kills and lost connections
 	$(BIN)/pytest tests/chaos -m "not heavy"
 
 attacks: ## try to gain rights; prints attack, expected, seen
-	$(BIN)/pytest tests/attacks -m attacks --timeout 3600
+	$(BIN)/pytest tests/attacks -m attacks --ignore tests/attacks/test_fuzz.py --timeout 3600
 
 fuzz: ## more than 100,000 hostile inputs; PERDURE_FUZZ_SEED chooses others
 	$(BIN)/pytest tests/attacks/test_fuzz.py -m "attacks and heavy" --timeout 7200
 
-versions: ## the conformance suite on PostgreSQL 14 to 18
+versions: ## the conformance suite, then the attacks, on PostgreSQL 14 to 18
 	$(BIN)/python -m tests.versions
+	$(BIN)/python -m tests.versions --attacks
 
 heavy: ## what takes minutes
 	$(BIN)/pytest -m heavy --timeout 3600

