@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -86,6 +87,21 @@ def test_every_kind_of_event_comes_up_and_survives_json() -> None:
     assert seen == everything - {ev.ACTIVITY_MODE_CHANGED}
 
 
+def moments(smallest: int, largest: int) -> Iterator[Run]:
+    """Random instances of so many nodes that nobody cancels, after each of their first turns."""
+    for case in range(CASES):
+        random = Random(case)
+        wild = Wild(random, size=random.randint(smallest, largest), cancels=False)
+        wild.turn()
+        for _ in range(12):
+            if wild.run.execution.status != "running":
+                break
+            yield wild.run
+            if not wild.happen():
+                break
+            wild.turn()
+
+
 def copied(run: Run) -> Execution:
     """Another fold of the same history."""
     fold = run.unfolded()
@@ -94,18 +110,7 @@ def copied(run: Run) -> Execution:
 
 
 def test_a_foreseen_turn_equals_the_turn_taken_after_the_fact() -> None:
-    foreseen = 0
-    for case in range(CASES):
-        random = Random(case)
-        wild = Wild(random, size=random.randint(1, 6), cancels=False)
-        wild.turn()
-        for _ in range(12):
-            if wild.run.execution.status != "running":
-                break
-            foreseen += sum(_foresee(wild.run, truth) for truth in (True, False))
-            if not wild.happen():
-                break
-            wild.turn()
+    foreseen = sum(_foresee(run, truth) for run in moments(1, 6) for truth in (True, False))
     assert foreseen > CASES / 4
 
 
@@ -130,19 +135,7 @@ def _foresee(run: Run, truth: bool) -> bool:
 
 def test_while_branches_of_a_join_run_the_success_of_another_leaves_nothing_to_do() -> None:
     """A worker may take one turn for all branches that are there: of their turns only the last would do anything."""
-    pairs = 0
-    for case in range(CASES):
-        random = Random(case)
-        wild = Wild(random, size=random.randint(3, 9), cancels=False)
-        wild.turn()
-        for _ in range(12):
-            if wild.run.execution.status != "running":
-                break
-            pairs += _one_branch_less(wild.run)
-            if not wild.happen():
-                break
-            wild.turn()
-    assert pairs > CASES / 10
+    assert sum(_one_branch_less(run) for run in moments(3, 9)) > CASES / 10
 
 
 def _one_branch_less(run: Run) -> int:
