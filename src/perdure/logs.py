@@ -22,6 +22,12 @@ def _on_one_line(value: Any) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
 
 
+def first_words(error: Exception) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 def to_stderr(level: str) -> None:
     """Send the worker's log to standard error."""
     handler = logging.StreamHandler()

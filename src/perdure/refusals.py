@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 
@@ -27,6 +29,15 @@ class RoleBlocked(Exception):
 
 class Crowded(Exception):
     """The server, the database or the role has no connection free; the step waits for one, and that is no attempt."""
+
+
+def too_late(settings: Mapping[str, Any]) -> str:
+    """The reference's words for a step that waited too long for one of ``max_user_connections``."""
+    cap, wait = settings.get("max_user_connections"), settings.get("execution_acquire_timeout")
+    return (
+        f"pg_durable: connection limit reached (max_user_connections={cap}). "
+        f"Timed out after {wait}s waiting for an available execution slot."
+    )
 
 
 @dataclass(frozen=True, slots=True)

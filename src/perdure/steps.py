@@ -25,6 +25,7 @@ from perdure.eventstore.events import Event
 from perdure.fanout import PATIENCE, Fanouts
 from perdure.httpsteps import HttpSteps
 from perdure.instances import Entry, Instances, resolve
+from perdure.logs import first_words
 from perdure.orchestrator.nodes.loop import break_value
 from perdure.orchestrator.substitution import (
     SubstitutionError,
@@ -34,7 +35,7 @@ from perdure.orchestrator.substitution import (
     value_query,
 )
 from perdure.plan import Plan
-from perdure.refusals import Crowded, RoleBlocked
+from perdure.refusals import Crowded, RoleBlocked, too_late
 from perdure.registry import Registry, Running
 from perdure.sessions import Sessions
 from perdure.turns import Turns
@@ -111,7 +112,7 @@ class Steps:
         try:
             return self._taken(turn) if turn is not None else None
         except (psycopg.Error, NotRegistered) as error:
-            log.warning("outcome unknown", extra={"instance_id": lease.instance_id, "reason": _words(error)})
+            log.warning("outcome unknown", extra={"instance_id": lease.instance_id, "reason": first_words(error)})
             return None  # the turn's lease is given back, or taken over
 
     def _taken(self, turn: Pending) -> Lease | None:
@@ -134,7 +135,7 @@ class Steps:
         except psycopg.Error as error:
             log.warning(
                 "outcome unknown",
-                extra={"instance_id": current.instance_id, "reason": _words(error)},
+                extra={"instance_id": current.instance_id, "reason": first_words(error)},
                 exc_info=log.isEnabledFor(logging.DEBUG),
             )
             return self._recover(current, error)
@@ -148,7 +149,7 @@ class Steps:
     def _one(self, lease: Lease, running: Running) -> Lease | None:
         try:
             if lease.overdue:
-                raise ActivityError(Failure(self._overdue()))
+                raise ActivityError(Failure(too_late(self._engine.hello())))
             if lease.kind == "value":
                 return self._value(lease)
             if self._held(lease):
@@ -182,14 +183,6 @@ class Steps:
         """
         outside = lease.kind.startswith("http") or lease.database not in (None, self._sessions.home)
         return outside and bool(self._engine.hello().get("hold_outbound"))
-
-    def _overdue(self) -> str:
-        settings = self._engine.hello()
-        cap, wait = settings.get("max_user_connections"), settings.get("execution_acquire_timeout")
-        return (
-            f"pg_durable: connection limit reached (max_user_connections={cap}). "
-            f"Timed out after {wait}s waiting for an available execution slot."
-        )
 
     # -- kinds ------------------------------------------------------------------------------------------------------
 
@@ -398,11 +391,7 @@ class Steps:
             lease.token = token
             failure = Failure("the connection to the database was lost", sqlstate="08006", transient=True)
             if error.sqlstate is not None:  # the server said why
-                words = f"the outcome of the step could not be written: {_words(error)}"
+                words = f"the outcome of the step could not be written: {first_words(error)}"
                 failure = Failure(words, sqlstate=error.sqlstate, transient=True)
             return self._failed(lease, failure, Running(b""))
         return None  # the lease lapses; whoever is there then goes on
-
-
-def _words(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -102,7 +102,7 @@ class Proxy:
         try:
             await link.run()
         except (OSError, EOFError, asyncio.CancelledError):
-            pass
+            pass  # either end is gone, which is what this proxy is for
         finally:
             self._links.discard(link)
             link.close()
@@ -298,7 +298,7 @@ class Link:
                     self.writer.write(data)
                     await self.writer.drain()
         except OSError:
-            pass
+            pass  # either end is gone
         finally:
             self.ready.set()
             if not self.silent:

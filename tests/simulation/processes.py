@@ -25,7 +25,8 @@ from perdure.turns import Turns
 from perdure.work import Lease
 from perdure.worker import Worker
 from simulation.promises import parsed
-from simulation.store import LEASE, Refused, Store
+from simulation.store import Store
+from simulation.tables import LEASE, Refused
 from simulation.world import Actor, Event, World, current
 
 SLOTS = 2

@@ -12,7 +12,8 @@ import psycopg
 
 from simulation.processes import Process, install
 from simulation.promises import Broken, Promises
-from simulation.store import Message, Store
+from simulation.store import Store
+from simulation.tables import Message
 from simulation.workflows import SIGNALS, small_graph
 from simulation.world import Actor, Ask, World
 

@@ -18,7 +18,7 @@ import pytest
 from simulation.explore import CHUNK, chunks, explore, logged, seldom_collected, summary, try_seed
 from simulation.processes import uninstall
 from simulation.schedule import Schedule, Violation
-from simulation.store import BARRIERS, RULES
+from simulation.tables import BARRIERS, RULES
 
 SCHEDULES = int(os.environ.get("PERDURE_SCHEDULES", "4000"))
 PARTS = 10

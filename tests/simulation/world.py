@@ -14,7 +14,8 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-from simulation.store import Refused, Store
+from simulation.store import Store
+from simulation.tables import Refused
 
 
 class Killed(BaseException):
