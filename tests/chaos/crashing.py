@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,29 @@ def run_zombie(at: Stage) -> None:
         _forget_workers(admin)
         _check(at, admin, scenario, row[0])
         assert fault.held is not None, "the message was never held back"
+
+
+def run_overtaken(at: Stage) -> None:
+    """While the first turn is on its way to the server, a signal becomes a fact: the turn has to be decided again.
+
+    Raises AssertionError.
+    """
+    scenario = replace(BY_NAME["sequence"], name="overtaken")
+    fault = Fault(Point("commit_turns", 1), "delay")
+    with proxied(at.database.dsn(WORKER)) as proxy, at.database.admin() as admin:
+        worker = at.worker(proxy)
+        wait_until(lambda: _ready(admin), PATIENCE, f"a worker that is idle: {worker.log}")
+        proxy.arm(worker.pid, fault)
+        with at.database.connect("alice") as alice:
+            row = alice.execute(f"SELECT df.start({scenario.expression})").fetchone()
+            assert row is not None and fault.happened.wait(PATIENCE)
+            alice.execute("SELECT df.signal(%s, 'unasked', '{}')", row)
+            assert admin.execute("SELECT df_engine.drain_inbox(200, NULL)").fetchone() == (1,)
+        fault.go_on.set()
+        wait_until(lambda: _ended(admin, row[0]), PATIENCE, "the end")
+        worker.kill()
+        _forget_workers(admin)
+        _check(at, admin, scenario, row[0])
 
 
 def _ready(admin: psycopg.Connection[Any]) -> bool:

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from chaos import crashing
-from chaos.crashing import Stage, clean_run, run_zombie
+from chaos.crashing import Stage, clean_run, run_overtaken, run_zombie
 from chaos.enumerate import stages, try_points
 from chaos.scenarios import BY_NAME
 from chaos.wire import Point
@@ -100,7 +100,8 @@ def suite(free: SimpleQueue[Stage]) -> list[tuple[str, Callable[[], None]]]:
         return name, with_stage(lambda at: clean_run(at, BY_NAME[name]))
 
     whole = [clean(name) for name in ("mailbox", "interrupted", "join", "signals")]
-    return [*whole, ("zombie", with_stage(run_zombie)), ("points of a sequence", points)]
+    late = [("overtaken", with_stage(run_overtaken)), ("zombie", with_stage(run_zombie))]
+    return [*whole, *late, ("points of a sequence", points)]
 
 
 def noticed(cluster: Cluster, mutation: Mutation | None) -> str | None:

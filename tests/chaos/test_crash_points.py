@@ -11,7 +11,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from chaos.crashing import Stage, run_zombie
+from chaos.crashing import Stage, run_overtaken, run_zombie
 from chaos.enumerate import OPENING, points_of, stages, try_points
 from chaos.scenarios import BY_NAME, SCENARIOS
 from chaos.wire import HOWS
@@ -43,6 +43,15 @@ def test_a_late_message_cannot_finish_the_same_step_of_the_next_round(free: Simp
     at = free.get()
     try:
         run_zombie(at)
+    finally:
+        free.put(at)
+
+
+@pytest.mark.timeout(300)
+def test_a_turn_that_a_signal_overtakes_is_decided_again(free: SimpleQueue[Stage]) -> None:
+    at = free.get()
+    try:
+        run_overtaken(at)
     finally:
         free.put(at)
 

@@ -10,6 +10,8 @@ kill after    the server has answered; nobody reads the answer, and the worker i
 cut after     the server has answered; the connection is closed instead (a lost acknowledgement)
 kill late     the worker is gone before the server reads the unit; it arrives when everything is over
 cut late      the connection is closed before the server reads the unit; it arrives when everything is over
+
+Apart from these, ``delay`` harms nobody: the unit waits for ``go_on``, and so does the worker for its answer.
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ class Fault:
     point: Point
     how: str
     happened: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
     held: tuple[Link, bytes] | None = None
 
 
@@ -264,6 +267,10 @@ class Link:
         fault = self.proxy.fault
         assert fault is not None
         fault.happened.set()
+        if how == "delay":
+            await asyncio.to_thread(fault.go_on.wait, 60)
+            await self._forward(unit)
+            return
         self.silent = True
         if how.endswith("late"):
             self.keep = True
