@@ -177,6 +177,18 @@ class Workers:
             worker.kill()
 
 
+@contextlib.contextmanager
+def workers_on(database: Database, folder: Path) -> Iterator[Workers]:
+    """Starts workers on a database, and ends all of them; what they wrote is shown by pytest where a test failed."""
+    started = Workers(database, folder)
+    try:
+        yield started
+    finally:
+        started.stop()
+        for worker in started.started:
+            print(f"--- {worker.log_path.name} (exit code {worker.process.returncode})\n{worker.log}")
+
+
 def clean_environment(more: dict[str, str] | None = None) -> dict[str, str]:
     """The environment for programs under test: ours without what would point them to another server."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "PERDURE_"))}

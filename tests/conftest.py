@@ -24,6 +24,7 @@ from cluster import (
     make_template,
     numbered,
     running_cluster,
+    workers_on,
 )
 
 # A run must not fail by chance: examples follow from the code alone. PERDURE_HYPOTHESIS=random explores; it prints how
@@ -78,13 +79,8 @@ def empty_database(cluster: Cluster) -> Iterator[Database]:
 @pytest.fixture
 def workers(database: Database, tmp_path: Path) -> Iterator[Workers]:
     """Starts workers on the test's database; all are ended with the test."""
-    started = Workers(database, tmp_path)
-    try:
+    with workers_on(database, tmp_path) as started:
         yield started
-    finally:
-        started.stop()
-        for worker in started.started:  # shown by pytest where the test failed
-            print(f"--- {worker.log_path.name} (exit code {worker.process.returncode})\n{worker.log}")
 
 
 @pytest.fixture

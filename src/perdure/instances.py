@@ -21,7 +21,6 @@ from perdure.orchestrator.replay import replay
 
 ENTRIES = 2000
 BODIES_BYTES = 1 << 20
-EMPTY = '{"rows":[],"row_count":0}'
 
 
 class Entry:

@@ -9,10 +9,11 @@ from typing import Any
 
 import psycopg
 
+from perdure.activities.sql import EMPTY
 from perdure.eventstore import codec
 from perdure.eventstore.engine import Answer, Engine, Loaded, new_token, token_hash
 from perdure.fanout import Fanouts
-from perdure.instances import EMPTY, Entry, Instances
+from perdure.instances import Entry, Instances
 from perdure.orchestrator.execution import Execution
 from perdure.orchestrator.turn import Turn
 from perdure.registry import Registry

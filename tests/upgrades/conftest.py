@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import OWNER, WORKER, Database, Workers
+from cluster import OWNER, WORKER, Database, Workers, workers_on
 from perdure.cli import migration
 from upgrades.releases import Release, next_release
 
@@ -39,10 +39,5 @@ def installed(empty_database: Database) -> Database:
 @pytest.fixture
 def fleet(installed: Database, tmp_path: Path) -> Iterator[Workers]:
     """Starts workers of any release on it; all are ended with the test."""
-    running = Workers(installed, tmp_path)
-    try:
+    with workers_on(installed, tmp_path) as running:
         yield running
-    finally:
-        running.stop()
-        for worker in running.started:  # shown by pytest where the test failed
-            print(f"--- {worker.log_path.name} (exit code {worker.process.returncode})\n{worker.log}")
